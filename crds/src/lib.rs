@@ -1,0 +1,1 @@
+//! Stockstream's custom resources: types, validation, generated schemas

@@ -1,0 +1,1 @@
+//! Suites that run the built binary: kill and restart, second clients, golden rows, the README

@@ -1,0 +1,1 @@
+//! Stockstream's pure core: windows, checkpoints, lineage, commit decisions

@@ -1,0 +1,1 @@
+//! The embedded Kinesis: a sharded, durable log behind the AWS JSON protocol

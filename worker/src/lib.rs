@@ -1,0 +1,1 @@
+//! Stockstream's worker: one binary for dev, worker, kinesis, replay and inspect

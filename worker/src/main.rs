@@ -1,0 +1,2 @@
+//! The `stockstream` command.
+fn main() {}
