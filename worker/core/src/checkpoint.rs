@@ -63,6 +63,42 @@ pub struct Checkpoint {
     pub file_marks: Vec<u64>,
 }
 
+impl Checkpoint {
+    /// What a shard without a chain is taken from: version and epoch 0, nothing in it. Never stored.
+    pub fn before_first(
+        state_id: &str,
+        incarnation: &str,
+        shard: &str,
+        range: HashRange,
+        position: Position,
+    ) -> Self {
+        Checkpoint {
+            state_id: state_id.to_owned(),
+            incarnation: incarnation.to_owned(),
+            shard: shard.to_owned(),
+            version: 0,
+            epoch: 0,
+            owner: String::new(),
+            writer: String::new(),
+            range,
+            parents: Vec::new(),
+            children: Vec::new(),
+            position,
+            read_through: None,
+            watermark: None,
+            floors: Vec::new(),
+            generations: Vec::new(),
+            windows: Vec::new(),
+            latest: Vec::new(),
+            unsealed: Pending::default(),
+            outbox: Vec::new(),
+            unregistered: Vec::new(),
+            counters: Counters::default(),
+            file_marks: Vec::new(),
+        }
+    }
+}
+
 /// A watermark that a range of keys had before the shard was born.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Floor {

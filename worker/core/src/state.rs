@@ -418,6 +418,11 @@ impl ShardState {
         self.fold.dirty
     }
 
+    /// Says that what the chain keeps beside the state has changed.
+    pub fn touch(&mut self) {
+        self.fold.dirty = true;
+    }
+
     /// Says that a snapshot holds everything.
     pub fn mark_clean(&mut self) {
         self.fold.dirty = false;

@@ -17,30 +17,13 @@ use crate::time::{Date, Micros};
 
 /// A first version without anything in it.
 pub fn empty_checkpoint() -> Checkpoint {
-    Checkpoint {
-        state_id: "5f2c".into(),
-        incarnation: "k1".into(),
-        shard: "shardId-000000000000".into(),
-        version: 1,
-        epoch: 1,
-        owner: "test".into(),
-        writer: "0.0.0".into(),
-        range: HashRange::ALL,
-        parents: vec![],
-        children: vec![],
-        position: Position::TrimHorizon,
-        read_through: None,
-        watermark: None,
-        floors: vec![],
-        generations: vec![],
-        windows: vec![],
-        latest: vec![],
-        unsealed: Pending::default(),
-        outbox: vec![],
-        unregistered: vec![],
-        counters: Counters::default(),
-        file_marks: vec![],
-    }
+    Checkpoint::before_first(
+        "5f2c",
+        "k1",
+        "shardId-000000000000",
+        HashRange::ALL,
+        Position::TrimHorizon,
+    )
 }
 
 fn tickers() -> impl Strategy<Value = Arc<str>> {
