@@ -1,0 +1,101 @@
+//! CEL rules that several fields share, as functions that write them.
+//!
+//! Owns the wording of these rules and of their messages. Rules of one struct only stand on it.
+
+use kube::core::{Reason, Rule};
+
+/// A rule that fails when one of two required paths lies within the other. Storage paths have one
+/// spelling (see `STORAGE_PATH_PATTERN`), so comparing prefixes is exact.
+pub(super) fn apart(a: &str, b: &str, field_path: &str) -> Rule {
+    let rule = format!("{} && {}", outside(a, b), outside(b, a));
+    Rule::new(rule)
+        .message(
+            format!(
+                "{} and {} must not lie within each other",
+                plain(a),
+                plain(b)
+            )
+            .as_str(),
+        )
+        .reason(Reason::FieldValueInvalid)
+        .field_path(field_path)
+}
+
+/// Like [`apart`] for `output.rejectsPath`, whose default is the output path and `-rejects`.
+pub(super) fn rejects_apart(other: &str, field_path: &str) -> Rule {
+    let rejects = "self.output.rejectsPath";
+    let written = format!("{} && {}", outside(rejects, other), outside(other, rejects));
+    let slashed = "(self.output.path.endsWith('/') ? self.output.path : self.output.path + '/')";
+    // `<output>/` with its slash taken off by split, then the suffix of the default.
+    let default = format!("({slashed} + '|').replace('/|', '-rejects')");
+    let unwritten = format!(
+        "!({other} + '/').startsWith({default} + '/') && !({default} + '/').startsWith({})",
+        with_slash(other)
+    );
+    Rule::new(format!("has({rejects}) ? ({written}) : ({unwritten})"))
+        .message(
+            format!(
+                "{} (default: output.path and -rejects) and {} must not lie within each other",
+                plain(rejects),
+                plain(other)
+            )
+            .as_str(),
+        )
+        .reason(Reason::FieldValueInvalid)
+        .field_path(field_path)
+}
+
+/// A transition rule: the field may not change while `state.path` stays the same. Optional fields on
+/// the way may neither appear nor disappear.
+pub(super) fn immutable(field: &str) -> Rule {
+    const OPTIONAL: [&str; 6] = [
+        "source.kinesis",
+        "source.files",
+        "record.id",
+        "output.rejectsPath",
+        "source.kinesis.streamName",
+        "source.files.paths",
+    ];
+    let guard = OPTIONAL
+        .iter()
+        .filter(|optional| field == **optional || field.starts_with(&format!("{optional}.")))
+        .min_by_key(|optional| optional.len());
+    let rule = match guard {
+        None => format!("self.{field} == oldSelf.{field}"),
+        Some(guard) => format!(
+            "has(self.{guard}) == has(oldSelf.{guard}) && (!has(self.{guard}) || self.{field} == oldSelf.{field})"
+        ),
+    };
+    Rule::new(format!("self.state.path != oldSelf.state.path || ({rule})"))
+        .message(
+            format!(
+                "{field} can't be changed for one state.path, as the figures would change their meaning: start a new pipeline, with a new state.path and output.path"
+            )
+            .as_str(),
+        )
+        .reason(Reason::FieldValueForbidden)
+        .field_path(format!(".{field}"))
+}
+
+/// A transition rule: aggregates may be added, but neither removed nor given another meaning.
+pub(super) fn aggregates_only_grow() -> Rule {
+    Rule::new(
+        "self.state.path != oldSelf.state.path || oldSelf.window.aggregates.all(o, self.window.aggregates.exists(n, n.name == o.name && n.function == o.function && n.field == o.field))",
+    )
+    .message("window.aggregates may be added, but not removed or changed for one state.path: add one under a new name, or start a new pipeline, with a new state.path and output.path")
+    .reason(Reason::FieldValueForbidden)
+    .field_path(".window.aggregates")
+}
+
+/// CEL for "`a` is neither `b` nor below it".
+fn outside(a: &str, b: &str) -> String {
+    format!("!({a} + '/').startsWith({})", with_slash(b))
+}
+
+fn with_slash(path: &str) -> String {
+    format!("({path}.endsWith('/') ? {path} : {path} + '/')")
+}
+
+fn plain(path: &str) -> &str {
+    path.strip_prefix("self.").unwrap_or(path)
+}
