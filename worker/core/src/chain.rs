@@ -159,6 +159,8 @@ pub struct ShardChain {
     outbox_bytes: usize,
     unregistered: BTreeSet<Partition>,
     phase: Phase,
+    /// The version of the take is known to stand.
+    taken: bool,
     /// Between the take and the first time that everything recovered is out.
     recovering: bool,
     /// Unpublished bytes were above the limit; reading waits until they are out.
@@ -205,6 +207,7 @@ impl ShardChain {
             committed_position: lineage.position.clone(),
             committed_read_through: lineage.read_through,
             phase: Phase::Idle,
+            taken: false,
             recovering: true,
             back_pressure: false,
             finishing: false,
@@ -339,6 +342,7 @@ impl ShardChain {
         self.phase = match (std::mem::replace(&mut self.phase, Phase::Idle), above) {
             (Phase::Listing(frozen), None) => {
                 self.version = frozen.version;
+                self.taken = true;
                 self.committed_position = frozen.position;
                 self.committed_read_through = frozen.read_through;
                 Phase::Idle
@@ -522,6 +526,22 @@ impl ShardChain {
     /// Partitions that the catalog doesn't have yet.
     pub fn unregistered(&self) -> impl Iterator<Item = &Partition> {
         self.unregistered.iter()
+    }
+
+    /// The owner before the take, if there was one.
+    pub fn previous_owner(&self) -> Option<&str> {
+        let owner = self.lineage.owner.as_str();
+        (!owner.is_empty()).then_some(owner)
+    }
+
+    /// True once the version of the take is known to stand.
+    pub fn is_taken(&self) -> bool {
+        self.taken
+    }
+
+    /// The shards that follow, once the shard has ended.
+    pub fn children(&self) -> &[String] {
+        &self.lineage.children
     }
 
     /// Who owns it.

@@ -18,7 +18,7 @@ use crate::sequence::{Position, SequenceNumber};
 use crate::tick::{Tick, TickParser, Unusable};
 use crate::time::{Micros, Monotonic};
 use crate::watermark::Watermark;
-use crate::window::{Known, WindowTable, number_keys};
+use crate::window::{Known, TickerView, WindowTable, number_keys};
 
 /// What a record is, beside its bytes.
 #[derive(Clone, Debug)]
@@ -177,6 +177,7 @@ impl Fold {
         let applied = match self.judge(meta, tick, known, numbers) {
             Verdict::Unusable(unusable) => return self.reject_dead(meta, unusable, data),
             Verdict::Late(watermark) => {
+                self.table.note_late(known);
                 self.reject_late(meta, tick, watermark, data);
                 Applied::Late
             }
@@ -364,6 +365,11 @@ impl ShardState {
     /// Every known ticker with its latest close, by ticker.
     pub fn latest(&self) -> Vec<Latest> {
         self.fold.table.latest()
+    }
+
+    /// What is shown of each ticker, in no particular order.
+    pub fn tickers(&self) -> impl ExactSizeIterator<Item = TickerView<'_>> {
+        self.fold.table.tickers()
     }
 
     /// The newest open window of each ticker, as the row that it would be if it closed now.

@@ -33,6 +33,29 @@ struct Ticker {
     newest: Micros,
     /// Ids of its open windows.
     ids: Set<Arc<str>>,
+    /// Ticks counted since the shard was taken; for display.
+    ticks: u64,
+    /// Late ticks since the shard was taken; for display.
+    late: u64,
+    /// The newest row since the shard was taken; for display.
+    closed: Option<Row>,
+}
+
+/// What is shown of a ticker. Counts and the closed row begin with the take.
+#[derive(Debug)]
+pub struct TickerView<'a> {
+    /// The ticker.
+    pub name: &'a Arc<str>,
+    /// The close of the tick with the highest event time.
+    pub close: Option<f64>,
+    /// The highest event time; `None` without a counted tick.
+    pub newest: Option<Micros>,
+    /// The newest closed window.
+    pub closed: Option<&'a Row>,
+    /// Ticks counted.
+    pub ticks: u64,
+    /// Late ticks.
+    pub late: u64,
 }
 
 #[derive(Debug)]
@@ -246,7 +269,15 @@ impl WindowTable {
             ticker.ids.insert(id);
             self.ids += 1;
         }
+        ticker.ticks += 1;
         ticker.note_latest(tick.event_time, numbers[self.close_index]);
+    }
+
+    /// Counts a late tick of a known ticker, for display.
+    pub fn note_late(&mut self, known: Known) {
+        if let Some(index) = known.index {
+            self.tickers[index as usize].late += 1;
+        }
     }
 
     /// Closes the windows that end at or before `watermark`; rows come in the order of (end, ticker).
@@ -265,7 +296,9 @@ impl WindowTable {
                 for id in &window.ids {
                     ticker.ids.remove(id);
                 }
-                rows.push(self.row(index, end, &window));
+                let row = self.row(index, end, &window);
+                self.tickers[index as usize].closed = Some(row.clone());
+                rows.push(row);
             }
             rows[first..].sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
         }
@@ -323,6 +356,18 @@ impl WindowTable {
         latest
     }
 
+    /// What is shown of each ticker, in no particular order.
+    pub fn tickers(&self) -> impl ExactSizeIterator<Item = TickerView<'_>> {
+        self.tickers.iter().map(|ticker| TickerView {
+            name: &ticker.name,
+            close: ticker.close,
+            newest: (ticker.newest.0 != i64::MIN).then_some(ticker.newest),
+            closed: ticker.closed.as_ref(),
+            ticks: ticker.ticks,
+            late: ticker.late,
+        })
+    }
+
     /// The newest open window of each ticker, as the row that it would be if it closed now.
     pub fn provisional(&self) -> BTreeMap<Arc<str>, Row> {
         let mut rows = BTreeMap::new();
@@ -358,6 +403,9 @@ impl WindowTable {
             close: None,
             newest: Micros(i64::MIN),
             ids: Set::default(),
+            ticks: 0,
+            late: 0,
+            closed: None,
         });
         index
     }

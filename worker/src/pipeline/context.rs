@@ -1,0 +1,59 @@
+//! What every shard of a pipeline shares.
+
+use std::sync::Arc;
+
+use stockstream_core::chain::Identity;
+use stockstream_core::layout::{BatchName, Incarnation, StateKeys};
+
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::observe::Observer;
+use crate::storage::Store;
+
+/// What every shard of a pipeline shares.
+#[derive(Clone)]
+pub struct Context {
+    /// The spec, translated.
+    pub settings: Arc<Settings>,
+    /// Checkpoints.
+    pub state: Store,
+    /// Rows.
+    pub output: Store,
+    /// Late ticks and dead letters.
+    pub rejects: Store,
+    /// The pipeline's random id.
+    pub state_id: String,
+    /// The stream's life.
+    pub incarnation: Incarnation,
+    /// Keys of this incarnation's chains.
+    pub keys: StateKeys,
+    /// This worker's member id.
+    pub member: String,
+    /// Clocks.
+    pub clock: Clock,
+    /// Who wants to know.
+    pub observer: Observer,
+}
+
+impl Context {
+    /// Who this worker is in a shard's chain.
+    pub fn identity(&self, shard: &str) -> Identity {
+        Identity {
+            state_id: self.state_id.clone(),
+            incarnation: self.incarnation.to_string(),
+            shard: shard.to_owned(),
+            owner: self.member.clone(),
+            writer: env!("CARGO_PKG_VERSION").to_owned(),
+        }
+    }
+
+    /// The name of a shard's batch.
+    pub fn batch_name(&self, shard: &str, version: u64) -> BatchName {
+        BatchName {
+            state_id: self.state_id.clone(),
+            incarnation: self.incarnation.clone(),
+            shard: shard.to_owned(),
+            version,
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Why a pipeline can't start or go on.
+
+use stockstream_core::chain::ChainError;
+use stockstream_core::codec::CodecError;
+
+use crate::sink::PublishError;
+use crate::source::files::FilesError;
+use crate::source::kinesis::StreamError;
+use crate::storage::StoreError;
+
+/// A fault that stops a shard or the whole pipeline.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PipelineError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stream failed.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Input files failed.
+    #[error(transparent)]
+    Files(#[from] FilesError),
+    /// Publishing found something foreign.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The chain can't be taken or written.
+    #[error("shard {shard}: {source}")]
+    Chain {
+        /// The shard.
+        shard: String,
+        /// Why.
+        source: ChainError,
+    },
+    /// The newest version of a chain can't be read. Older ones are never used instead: they would publish rows twice.
+    #[error(
+        "{url}: {source}. It is the newest version of its chain, so nothing older may be used in its place: restore this \
+         object from the bucket's versions or a backup; to give the state up, use a new state.path and a new output.path"
+    )]
+    Checkpoint {
+        /// The object.
+        url: String,
+        /// Why.
+        source: CodecError,
+    },
+    /// A document of ours can't be read.
+    #[error("{url} can't be read: {detail}. Restore it, or use a new state.path and a new output.path")]
+    Document {
+        /// The object.
+        url: String,
+        /// Why.
+        detail: String,
+    },
+    /// The state or the output belongs to something else.
+    #[error("{0}")]
+    Ownership(String),
+    /// State that must exist is gone.
+    #[error(
+        "the state of shard {shard} is lost: {url} says that the pipeline has started, but the shard has no checkpoint. \
+         Restore {url}'s folder, or use a new state.path and a new output.path"
+    )]
+    StateLost {
+        /// The shard.
+        shard: String,
+        /// `started`.
+        url: String,
+    },
+    /// Records were trimmed before they were read.
+    #[error(
+        "shard {shard}: the stream has dropped records that were never read: nothing was read for {paused} s, and records are \
+         kept for {retention} s. Set source.kinesis.onDataLoss: Continue to go on without them, and raise the stream's retention"
+    )]
+    DataLost {
+        /// The shard.
+        shard: String,
+        /// Seconds since the shard was last read.
+        paused: i64,
+        /// Seconds that records are kept.
+        retention: i64,
+    },
+    /// The stream was deleted and created again.
+    #[error(
+        "the stream {stream:?} was deleted and made anew: the state holds incarnation {expected}, the stream is {found}"
+    )]
+    StreamChanged {
+        /// The stream.
+        stream: String,
+        /// The incarnation that the state knows.
+        expected: String,
+        /// The one found.
+        found: String,
+    },
+    /// The list of input files changed.
+    #[error("{0}")]
+    FilesChanged(String),
+}
+
+impl PipelineError {
+    /// A short stable reason, for conditions.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            PipelineError::Store(error) => error.reason(),
+            PipelineError::Stream(error) => error.reason(),
+            PipelineError::Files(_) => "FilesUnreadable",
+            PipelineError::Publish(_) => "PublishFailed",
+            PipelineError::Chain { .. } => "ChainRefused",
+            PipelineError::Checkpoint { .. } => "CheckpointUnreadable",
+            PipelineError::Document { .. } => "DocumentUnreadable",
+            PipelineError::Ownership(_) => "OwnedByAnother",
+            PipelineError::StateLost { .. } => "StateLost",
+            PipelineError::DataLost { .. } => "DataLost",
+            PipelineError::StreamChanged { .. } => "StreamChanged",
+            PipelineError::FilesChanged(_) => "FilesChanged",
+        }
+    }
+
+    /// True when something foreign lies where one of our files belongs: nothing but a person can help.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, PipelineError::Publish(PublishError::Conflict { .. }))
+    }
+
+    /// True when the same may succeed later without anybody's doing.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            PipelineError::Store(error) => error.is_transient() || error.is_unknown(),
+            PipelineError::Stream(error) => error.is_transient(),
+            PipelineError::Publish(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}

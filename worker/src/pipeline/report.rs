@@ -1,0 +1,439 @@
+//! What a shard's runner tells the observer.
+//!
+//! Owns turning the chain's state into reports and events. Must never influence the chain.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockstream_core::chain::{Action, Created, ShardChain};
+use stockstream_core::plan::Aggregate;
+use stockstream_core::row::Row;
+use stockstream_core::state::Applied;
+use stockstream_core::time::{Micros, Monotonic};
+use tokio::time::Instant;
+
+use super::actions::Outcome;
+use super::context::Context;
+use super::error::PipelineError;
+use super::shard::Ended;
+use crate::observe::{
+    ConditionStatus, Counters, Event, ShardPhase, ShardReport, Summaries, TickerReport,
+    WindowFigures,
+};
+use crate::source::kinesis::StreamError;
+
+/// Between two reports of a shard with few tickers, and with many.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+const LOOK_EVERY_WITH_MANY: Duration = Duration::from_secs(2);
+const MANY_TICKERS: usize = 1_000;
+
+/// At most one summary of late ticks or of one kind of dead letter in this time.
+const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+
+/// The condition about partition keys.
+const KEYED_BY_TICKER: &str = "KeyedByTicker";
+/// The condition about a shard's bounds.
+const WITHIN_LIMITS: &str = "WithinLimits";
+/// The condition about the store.
+const STORE_READY: &str = "StoreReady";
+/// The condition about the stream.
+const STREAM_READY: &str = "StreamReady";
+
+/// Watches one shard.
+pub struct ShardWatch {
+    context: Arc<Context>,
+    shard: String,
+    next_look: Instant,
+    millis_behind_latest: Option<i64>,
+    committed_at: Option<Micros>,
+    local: Counters,
+    published_through: HashMap<Arc<str>, Micros>,
+    summaries: Summaries,
+    dead_seen: u64,
+    began: Option<(u64, Monotonic)>,
+    store_troubled: bool,
+    stream_troubled: bool,
+    reason: Option<String>,
+}
+
+impl ShardWatch {
+    /// Begins to watch.
+    pub fn new(context: Arc<Context>, shard: &str) -> Self {
+        ShardWatch {
+            context,
+            shard: shard.to_owned(),
+            next_look: Instant::now(),
+            millis_behind_latest: None,
+            committed_at: None,
+            local: Counters::default(),
+            published_through: HashMap::new(),
+            summaries: Summaries::new(SUMMARY_EVERY),
+            dead_seen: 0,
+            began: None,
+            store_troubled: false,
+            stream_troubled: false,
+            reason: None,
+        }
+    }
+
+    /// When the next report is due.
+    pub fn next_look(&self) -> Instant {
+        self.next_look
+    }
+
+    /// Reports the shard, if a report is due.
+    pub fn look(&mut self, chain: &ShardChain) {
+        let now = Instant::now();
+        if now < self.next_look {
+            return;
+        }
+        let many = chain.state().tickers().len() > MANY_TICKERS;
+        self.next_look = now + if many { LOOK_EVERY_WITH_MANY } else { LOOK_EVERY };
+        self.report(chain, phase(chain));
+        let wall = self.wall();
+        for event in self.summaries.due(wall) {
+            self.context.observer.emit(&event, wall);
+        }
+    }
+
+    /// An action was carried out; `chain` doesn't know the outcome yet.
+    pub fn action_done(&mut self, chain: &ShardChain, action: Option<&Action>, outcome: &Outcome) {
+        if std::mem::take(&mut self.store_troubled) {
+            self.condition(STORE_READY, ConditionStatus::True, "Working", "the store answers again");
+            self.reason = None;
+        }
+        let shard = self.shard.clone();
+        match (action, outcome) {
+            (Some(Action::Create { version, bytes }), Outcome::Created(Created::Ours)) => {
+                self.local.commits += 1;
+                self.committed_at = Some(self.context.clock.wall());
+                self.emit(&Event::Committed {
+                    shard,
+                    version: *version,
+                    bytes: bytes.len() as u64,
+                });
+            }
+            (Some(Action::ListAfter { version }), Outcome::Listed(None)) => {
+                if chain.version() + 1 == *version && self.local.takes == 0 {
+                    self.local.takes = 1;
+                    self.emit(&Event::ShardTaken {
+                        shard,
+                        epoch: chain.epoch(),
+                        version: *version,
+                        previous_owner: chain.previous_owner().map(str::to_owned),
+                    });
+                }
+            }
+            (
+                Some(Action::Publish { batch }),
+                Outcome::Published { files, bytes, .. },
+            ) => {
+                for row in &batch.rows {
+                    let through = self
+                        .published_through
+                        .entry(row.ticker.clone())
+                        .or_insert(row.window_end);
+                    *through = (*through).max(row.window_end);
+                }
+                self.local.bytes_published += bytes;
+                self.local.batches_sealed += 1;
+                let began = self.began.take().map(|(_, began)| began);
+                let millis = began.map_or(0, |began| {
+                    self.context.clock.monotonic().since(began).unsigned_abs() / 1_000
+                });
+                self.emit(&Event::Published {
+                    shard,
+                    batch: batch.version,
+                    files: *files,
+                    rows: batch.rows.len() as u64,
+                    bytes: *bytes,
+                    millis,
+                });
+            }
+            _ => {}
+        }
+        self.next_look = Instant::now();
+    }
+
+    /// A batch begins to be published.
+    pub fn action_started(&mut self, action: &Action) {
+        if let Action::Publish { batch } = action {
+            let fresh = self.began.is_none_or(|(version, _)| version != batch.version);
+            if fresh {
+                self.began = Some((batch.version, self.context.clock.monotonic()));
+                self.emit(&Event::Sealed {
+                    shard: self.shard.clone(),
+                    batch: batch.version,
+                    rows: batch.rows.len() as u64,
+                    rejects: (batch.late.len() + batch.dead.len()) as u64,
+                });
+            }
+        }
+    }
+
+    /// An action failed and is tried again after `pause`.
+    pub fn trouble(&mut self, error: &PipelineError, pause: Duration) {
+        self.local.retries += 1;
+        self.reason = Some(error.to_string());
+        self.emit(&Event::Retrying {
+            operation: "commit or publish".to_owned(),
+            target: self.shard.clone(),
+            attempt: u32::try_from(pause.as_millis()).unwrap_or(u32::MAX),
+            cause: error.to_string(),
+        });
+        if !self.store_troubled || !error.is_transient() {
+            self.store_troubled = true;
+            self.condition(
+                STORE_READY,
+                ConditionStatus::False,
+                error.reason(),
+                &error.to_string(),
+            );
+        }
+    }
+
+    /// A call to the stream failed and is tried again.
+    pub fn stream_trouble(&mut self, error: &StreamError, transient: bool) {
+        self.local.retries += 1;
+        if matches!(error, StreamError::Throttled { .. }) {
+            self.local.throttled_reads += 1;
+        }
+        self.emit(&Event::Retrying {
+            operation: "read".to_owned(),
+            target: self.shard.clone(),
+            attempt: u32::from(transient),
+            cause: error.to_string(),
+        });
+        self.stream_troubled = true;
+        self.condition(
+            STREAM_READY,
+            ConditionStatus::False,
+            error.reason(),
+            &error.to_string(),
+        );
+    }
+
+    /// A reply came; `behind` in milliseconds, `None` for files.
+    pub fn read(&mut self, behind: Option<i64>) {
+        self.local.reads += 1;
+        self.millis_behind_latest = behind;
+        if std::mem::take(&mut self.stream_troubled) {
+            self.condition(STREAM_READY, ConditionStatus::True, "Reading", "the stream answers again");
+        }
+    }
+
+    /// A tick was late or dead.
+    pub fn rejected(&mut self, applied: Applied) {
+        let now = self.wall();
+        let event = match applied {
+            Applied::Late => self.summaries.late(&self.shard, 1, now),
+            Applied::Dead(reason) => {
+                self.condition_of(reason);
+                self.summaries
+                    .dead_letters(&self.shard, reason.label(), 1, now)
+            }
+            Applied::Counted | Applied::Duplicate => None,
+        };
+        if let Some(event) = event {
+            self.context.observer.emit(&event, now);
+        }
+    }
+
+    fn condition_of(&mut self, reason: stockstream_core::row::DeadReason) {
+        use stockstream_core::row::DeadReason as Reason;
+        self.dead_seen += 1;
+        match reason {
+            Reason::WrongShard => self.condition(
+                KEYED_BY_TICKER,
+                ConditionStatus::False,
+                "WrongPartitionKey",
+                "ticks came on a shard that doesn't hold their ticker's key: the producer's PartitionKey must be the \
+                 ticker. They went to the dead letters",
+            ),
+            Reason::TooManyTickers | Reason::TooManyWindows | Reason::TooManyIds => self.condition(
+                WITHIN_LIMITS,
+                ConditionStatus::False,
+                "ShardLimit",
+                &format!(
+                    "a shard reached a limit ({reason}): ticks went to the dead letters. Raise spec.window.limits or add shards"
+                ),
+            ),
+            _ => {}
+        }
+    }
+
+    /// A round of collection ended.
+    pub fn collected(&self, result: Result<usize, PipelineError>) {
+        match result {
+            Ok(0) => {}
+            Ok(versions) => tracing::debug!(
+                event = "collected",
+                shard = %self.shard,
+                versions,
+                "old checkpoint versions deleted"
+            ),
+            Err(error) => tracing::warn!(
+                event = "collection_failed",
+                shard = %self.shard,
+                cause = %error,
+                "old checkpoint versions stay for now"
+            ),
+        }
+    }
+
+    /// The runner ended.
+    pub fn ended(&mut self, chain: &ShardChain, ended: &Ended) {
+        for event in self.summaries.flush() {
+            self.emit(&event);
+        }
+        let shard = self.shard.clone();
+        let phase = match ended {
+            Ended::Finished => {
+                self.emit(&Event::ShardEnded {
+                    shard,
+                    children: chain.children().to_vec(),
+                });
+                ShardPhase::Ended
+            }
+            Ended::Released => ShardPhase::Waiting,
+            Ended::Fenced { version } => {
+                self.local.fenced += 1;
+                self.reason = Some(format!("version {version} was written by another owner"));
+                self.emit(&Event::Fenced {
+                    shard,
+                    epoch: chain.epoch(),
+                    by: None,
+                });
+                ShardPhase::Fenced
+            }
+            Ended::Abandoned => ShardPhase::Taking,
+            Ended::Failed(error) => {
+                self.reason = Some(error.to_string());
+                ShardPhase::Failed
+            }
+        };
+        self.report(chain, phase);
+    }
+
+    fn report(&self, chain: &ShardChain, phase: ShardPhase) {
+        let state = chain.state();
+        let mut report = ShardReport::new(self.shard.clone());
+        report.owner = Some(chain.identity().owner.clone());
+        report.epoch = chain.epoch();
+        report.checkpoint_version = chain.version();
+        report.committed_at = self.committed_at.map(|at| at.0);
+        report.phase = phase;
+        report.reason.clone_from(&self.reason);
+        report.position = Some(state.position().to_string());
+        report.millis_behind_latest = self
+            .millis_behind_latest
+            .and_then(|millis| u64::try_from(millis).ok());
+        report.watermark = state.watermark().map(|watermark| watermark.0);
+        report.read_through = state.read_through().map(|through| through.0);
+        report.open_windows = state.open_windows() as u64;
+        report.unpublished_bytes = chain.unpublished_bytes() as u64;
+        report.outbox_batches = chain.outbox_batches() as u64;
+        report.unregistered_partitions = chain.unregistered().count() as u64;
+        report.counters = self.counters(chain);
+        self.context
+            .observer
+            .update_shard(report, self.tickers(chain));
+    }
+
+    fn counters(&self, chain: &ShardChain) -> Counters {
+        let durable = chain.state().counters();
+        let mut counters = self.local.clone();
+        counters.ticks = durable.ticks;
+        counters.late = durable.late;
+        counters.duplicates = durable.duplicates;
+        counters.rows_closed = durable.rows_closed;
+        counters.rows_published = durable.rows_published;
+        counters.files_published = durable.files_published;
+        counters.lost_seconds = durable.lost_seconds;
+        for (reason, count) in &durable.dead {
+            counters.add_dead_letters(reason.label(), *count);
+        }
+        counters
+    }
+
+    fn tickers(&self, chain: &ShardChain) -> Vec<TickerReport> {
+        let state = chain.state();
+        let aggregates = state.aggregates();
+        let open = state.provisional();
+        let mut tickers: Vec<TickerReport> = state
+            .tickers()
+            .map(|ticker| {
+                let through = self.published_through.get(ticker.name).copied();
+                let published = match (ticker.closed, through) {
+                    (Some(closed), Some(through)) => closed.window_end <= through,
+                    _ => false,
+                };
+                TickerReport {
+                    ticker: ticker.name.to_string(),
+                    shard: self.shard.clone(),
+                    latest_close: ticker.close,
+                    latest_event_time: ticker.newest.map(|newest| newest.0),
+                    open: open
+                        .get(ticker.name)
+                        .map(|row| figures(row, aggregates, true)),
+                    closed: ticker.closed.map(|row| figures(row, aggregates, false)),
+                    published,
+                    published_through: through.map(|through| through.0),
+                    ticks: ticker.ticks,
+                    late: ticker.late,
+                }
+            })
+            .collect();
+        tickers.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
+        tickers
+    }
+
+    fn condition(&self, kind: &str, status: ConditionStatus, reason: &str, message: &str) {
+        let now = self.wall();
+        self.context
+            .observer
+            .set_condition(kind, status, reason, message, now);
+    }
+
+    fn emit(&self, event: &Event) {
+        self.context.observer.emit(event, self.wall());
+    }
+
+    fn wall(&self) -> i64 {
+        self.context.clock.wall().0
+    }
+}
+
+/// What a chain is doing, for people.
+pub fn phase(chain: &ShardChain) -> ShardPhase {
+    if chain.fenced_by().is_some() {
+        ShardPhase::Fenced
+    } else if !chain.is_taken() {
+        ShardPhase::Taking
+    } else if chain.is_recovering() {
+        ShardPhase::Recovering
+    } else if chain.is_under_back_pressure() {
+        ShardPhase::BackPressure
+    } else if chain.is_done() && chain.state().position().is_final() {
+        ShardPhase::Ended
+    } else {
+        ShardPhase::Reading
+    }
+}
+
+fn figures(row: &Row, aggregates: &[Aggregate], provisional: bool) -> WindowFigures {
+    let values: BTreeMap<String, Option<f64>> = aggregates
+        .iter()
+        .enumerate()
+        .map(|(index, aggregate)| (aggregate.name.clone(), row.value(index).as_f64()))
+        .collect();
+    WindowFigures {
+        window_start: row.window_start.0,
+        window_end: row.window_end.0,
+        trade_date: row.trade_date.to_string(),
+        ticks: row.ticks,
+        values,
+        provisional,
+    }
+}

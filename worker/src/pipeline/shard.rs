@@ -1,0 +1,373 @@
+//! One shard's runner: feeds the chain, carries out its actions, tells the observer.
+//!
+//! Owns waiting: for input, for effects, for deadlines. Must never decide about ticks, windows or versions: the core
+//! does. At most one action is under way.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use stockstream_core::chain::{Action, ShardChain};
+use stockstream_core::checkpoint::Checkpoint;
+use stockstream_core::state::{Applied, RecordMeta};
+use stockstream_core::time::Monotonic;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::actions::{self, Lifetime, Outcome};
+use super::collect::collect;
+use super::context::Context;
+use super::error::PipelineError;
+use super::feed::Input;
+use super::report::ShardWatch;
+use crate::source::kinesis::jitter;
+
+/// What the whole pipeline was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Orders {
+    /// Go on.
+    #[default]
+    Run,
+    /// Read to the tip, then close every window, publish and stop. Requests sent before this reading don't count.
+    Drain(Monotonic),
+    /// Stop reading, publish what is closed, and stop. Windows stay open for the next owner.
+    Stop,
+}
+
+/// How a shard's run ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was read to its end and everything is out.
+    Finished,
+    /// As ordered.
+    Released,
+    /// Another owner has it.
+    Fenced {
+        /// The version that fenced us.
+        version: u64,
+    },
+    /// The time to create a version passed without a known outcome: take it again from the chain.
+    Abandoned,
+    /// It can't go on.
+    Failed(PipelineError),
+}
+
+/// Applied records between two looks at everything else.
+const SLICE: usize = 2_000;
+
+/// Pauses after a failed action.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Between two rounds of collection.
+const COLLECT_EVERY: Duration = Duration::from_secs(60);
+
+type InFlight = Pin<Box<dyn Future<Output = Result<Outcome, PipelineError>> + Send>>;
+type Collecting = Pin<Box<dyn Future<Output = Result<usize, PipelineError>> + Send>>;
+
+/// Starts the feed at a chain's position, once it may read.
+pub type StartFeed =
+    Box<dyn FnOnce(&mut ShardChain) -> Result<mpsc::Receiver<Input>, PipelineError> + Send>;
+
+/// One shard's runner.
+pub struct ShardRunner {
+    context: Arc<Context>,
+    shard: String,
+    chain: ShardChain,
+    orders: watch::Receiver<Orders>,
+    orders_gone: bool,
+    start_feed: Option<StartFeed>,
+    feed: Option<mpsc::Receiver<Input>>,
+    waiting: VecDeque<(RecordMeta, Bytes)>,
+    marks: Option<Vec<u64>>,
+    in_flight: Option<InFlight>,
+    under_way: Option<Action>,
+    lifetime: Option<Lifetime>,
+    not_before: Instant,
+    pause: Duration,
+    is_take: bool,
+    taken: mpsc::UnboundedSender<String>,
+    collecting: Option<Collecting>,
+    collect_at: Instant,
+    watch: ShardWatch,
+}
+
+impl ShardRunner {
+    /// Begins to take a shard from its newest version, or from a first state.
+    ///
+    /// # Errors
+    /// When the chain is another's, or the spec contradicts it.
+    pub fn take(
+        context: Arc<Context>,
+        newest: Checkpoint,
+        orders: watch::Receiver<Orders>,
+        start_feed: StartFeed,
+        taken: mpsc::UnboundedSender<String>,
+    ) -> Result<Self, PipelineError> {
+        let shard = newest.shard.clone();
+        let chain = ShardChain::take(
+            context.identity(&shard),
+            context.settings.plan.clone(),
+            context.settings.pace,
+            newest,
+            context.clock.monotonic(),
+        )
+        .map_err(|source| PipelineError::Chain {
+            shard: shard.clone(),
+            source,
+        })?;
+        Ok(ShardRunner {
+            watch: ShardWatch::new(context.clone(), &shard),
+            context,
+            shard,
+            chain,
+            orders,
+            orders_gone: false,
+            start_feed: Some(start_feed),
+            feed: None,
+            waiting: VecDeque::new(),
+            marks: None,
+            in_flight: None,
+            under_way: None,
+            lifetime: None,
+            not_before: Instant::now(),
+            pause: FIRST_PAUSE,
+            is_take: true,
+            taken,
+            collecting: None,
+            collect_at: Instant::now() + jitter(COLLECT_EVERY),
+        })
+    }
+
+    /// Runs until the shard ends, is released, fenced or fails.
+    pub async fn run(mut self) -> Ended {
+        let ended = match self.run_inner().await {
+            Ok(ended) => ended,
+            Err(error) => Ended::Failed(error),
+        };
+        self.watch.ended(&self.chain, &ended);
+        ended
+    }
+
+    async fn run_inner(&mut self) -> Result<Ended, PipelineError> {
+        loop {
+            self.follow_orders();
+            self.start_action()?;
+            if let Some(ended) = self.is_over() {
+                return Ok(ended);
+            }
+            self.start_reading()?;
+            self.apply_waiting();
+            self.start_collecting();
+            self.watch.look(&self.chain);
+            self.wait().await?;
+        }
+    }
+
+    fn is_over(&self) -> Option<Ended> {
+        if let Some(version) = self.chain.fenced_by() {
+            return Some(Ended::Fenced { version });
+        }
+        if self.lifetime.is_some_and(|lifetime| lifetime.is_over())
+            && matches!(self.under_way, Some(Action::Create { .. }))
+            && self.in_flight.is_none()
+        {
+            return Some(Ended::Abandoned);
+        }
+        if self.in_flight.is_some() || !self.chain.is_done() {
+            return None;
+        }
+        Some(match self.chain.state().position().is_final() {
+            true => Ended::Finished,
+            false => Ended::Released,
+        })
+    }
+
+    fn follow_orders(&mut self) {
+        // Without anybody to give orders there is nobody to work for.
+        if self.orders_gone || *self.orders.borrow_and_update() == Orders::Stop {
+            self.feed = None;
+            self.start_feed = None;
+            self.waiting.clear();
+            self.chain.finish();
+        }
+    }
+
+    fn start_action(&mut self) -> Result<(), PipelineError> {
+        if self.in_flight.is_some() || Instant::now() < self.not_before {
+            return Ok(());
+        }
+        let now = self.context.clock.monotonic();
+        let action = self.chain.poll(now).map_err(|source| PipelineError::Chain {
+            shard: self.shard.clone(),
+            source,
+        })?;
+        let Some(action) = action else {
+            self.under_way = None;
+            return Ok(());
+        };
+        self.lifetime = Lifetime::of(&action, self.lifetime);
+        self.watch.action_started(&action);
+        self.under_way = Some(action.clone());
+        let (context, shard) = (self.context.clone(), self.shard.clone());
+        let (lifetime, is_take) = (self.lifetime, self.is_take);
+        self.in_flight = Some(Box::pin(async move {
+            actions::carry_out(&context, &shard, action, lifetime, is_take).await
+        }));
+        Ok(())
+    }
+
+    fn finish_action(&mut self, result: Result<Outcome, PipelineError>) -> Result<(), PipelineError> {
+        self.in_flight = None;
+        match result {
+            Ok(outcome) => {
+                self.pause = FIRST_PAUSE;
+                self.watch.action_done(&self.chain, self.under_way.as_ref(), &outcome);
+                if matches!(outcome, Outcome::Listed(_)) {
+                    self.lifetime = None;
+                }
+                actions::report(&mut self.chain, outcome);
+                if self.is_take && self.chain.is_taken() {
+                    self.is_take = false;
+                    // Nobody listens while the worker shuts down; then it doesn't matter.
+                    let _ = self.taken.send(self.shard.clone());
+                }
+                Ok(())
+            }
+            // Something foreign lies where our file belongs: trying again can't help.
+            Err(error) if error.is_conflict() => Err(error),
+            Err(error) => {
+                self.watch.trouble(&error, self.pause);
+                self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                Ok(())
+            }
+        }
+    }
+
+    fn start_reading(&mut self) -> Result<(), PipelineError> {
+        if self.chain.wants_records()
+            && let Some(start) = self.start_feed.take()
+        {
+            self.feed = Some(start(&mut self.chain)?);
+        }
+        Ok(())
+    }
+
+    fn apply_waiting(&mut self) {
+        let now = self.context.clock.monotonic();
+        for _ in 0..SLICE {
+            if !self.chain.wants_records() {
+                return;
+            }
+            let Some((meta, data)) = self.waiting.pop_front() else {
+                break;
+            };
+            let applied = self.chain.apply(&meta, &data, now);
+            if let Applied::Late | Applied::Dead(_) = applied {
+                self.watch.rejected(applied);
+            }
+        }
+        if self.waiting.is_empty()
+            && let Some(marks) = self.marks.take()
+        {
+            self.chain.set_file_marks(&marks);
+        }
+    }
+
+    fn take_input(&mut self, input: Input) -> Result<(), PipelineError> {
+        match input {
+            Input::Records {
+                records,
+                millis_behind_latest,
+                marks,
+            } => {
+                self.waiting.extend(records);
+                self.marks = (!marks.is_empty()).then_some(marks);
+                self.watch.read(millis_behind_latest);
+            }
+            Input::EmptyAtTip { sent, wall } => {
+                self.chain.observe_empty_tip(sent, wall);
+                self.watch.read(Some(0));
+                if let Orders::Drain(asked) = *self.orders.borrow()
+                    && sent > asked
+                {
+                    self.chain.close_all_windows();
+                    self.chain.finish();
+                }
+            }
+            Input::Behind(millis) => self.watch.read(Some(millis)),
+            Input::Closed { children } => self.chain.end_of_shard(children),
+            Input::End => self.chain.end_of_input(),
+            Input::Trouble(error) => {
+                let transient = error.is_transient();
+                self.watch.stream_trouble(&error, transient);
+            }
+            Input::Failed(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn start_collecting(&mut self) {
+        if self.collecting.is_none() && Instant::now() >= self.collect_at {
+            let (context, shard) = (self.context.clone(), self.shard.clone());
+            self.collecting = Some(Box::pin(async move { collect(&context, &shard).await }));
+        }
+    }
+
+    /// Waits for whatever comes first.
+    async fn wait(&mut self) -> Result<(), PipelineError> {
+        let wants_input = self.waiting.is_empty() && self.chain.wants_records();
+        let busy = !self.waiting.is_empty() && self.chain.wants_records();
+        let deadline = self.next_deadline(busy);
+        let (in_flight, feed, collecting) =
+            (&mut self.in_flight, &mut self.feed, &mut self.collecting);
+        tokio::select! {
+            biased;
+            result = async { match in_flight { Some(action) => action.await, None => std::future::pending().await } } => {
+                self.finish_action(result)
+            }
+            changed = self.orders.changed(), if !self.orders_gone => {
+                self.orders_gone = changed.is_err();
+                Ok(())
+            }
+            result = async { match collecting { Some(round) => round.await, None => std::future::pending().await } } => {
+                self.collecting = None;
+                self.collect_at = Instant::now() + COLLECT_EVERY;
+                self.watch.collected(result);
+                Ok(())
+            }
+            input = async { match feed { Some(feed) => feed.recv().await, None => std::future::pending().await } }, if wants_input => {
+                match input {
+                    Some(input) => self.take_input(input),
+                    None => { self.feed = None; Ok(()) }
+                }
+            }
+            () = sleep_until(deadline) => Ok(()),
+        }
+    }
+
+    fn next_deadline(&self, busy: bool) -> Instant {
+        let now = Instant::now();
+        if busy {
+            return now;
+        }
+        let mut deadline = self.watch.next_look().min(now + Duration::from_secs(1));
+        if self.in_flight.is_none() {
+            if self.under_way.is_some() || self.not_before > now {
+                deadline = deadline.min(self.not_before);
+            } else if let Some(due) = self.chain.deadline() {
+                deadline = deadline.min(self.context.clock.instant(due));
+            }
+        }
+        deadline
+    }
+}
+
+/// How long a worker that was fenced waits before it takes that shard again: one expiry, doubling, with jitter.
+pub fn fenced_pause(expiry: Duration, times: u32) -> Duration {
+    let pause = expiry.saturating_mul(1 << times.min(6));
+    pause + jitter(pause / 2)
+}

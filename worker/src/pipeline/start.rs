@@ -1,0 +1,257 @@
+//! From a spec to a pipeline that may read: stores opened and probed, state and output claimed, roots known.
+//!
+//! Owns the order of these steps. Nothing is read from the stream before all of them have succeeded.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use stockstream_core::layout::{Incarnation, StateKeys};
+use stockstream_core::lineage::{Head, Roots, ShardInfo, StartRule, choose_roots};
+use stockstream_core::time::Micros;
+use stockstream_crds::spec::{InitialPosition, OnDataLoss};
+use stockstream_crds::Pipeline;
+
+use super::actions::{load_newest, version_in};
+use super::context::Context;
+use super::error::PipelineError;
+use super::feed::IncarnationGuard;
+use super::ownership::{PipelineDocument, claim, random_id};
+use super::settings::Settings;
+use crate::clock::Clock;
+use crate::observe::Observer;
+use crate::source::kinesis::{ListedShard, Listing, StreamClient, StreamDescription, StreamError};
+use crate::storage::{Created, Store, probe};
+
+/// How long a stream may take to become ACTIVE before the worker gives up.
+const ACTIVE_WITHIN: Duration = Duration::from_secs(300);
+
+/// The three places of a pipeline.
+#[derive(Clone, Debug)]
+pub struct Stores {
+    /// Checkpoints.
+    pub state: Store,
+    /// Rows.
+    pub output: Store,
+    /// Late ticks and dead letters.
+    pub rejects: Store,
+}
+
+/// A worker's name, and what it reports to.
+#[derive(Clone)]
+pub struct Host {
+    /// The worker's name; a random id is added for each process.
+    pub name: String,
+    /// Clocks.
+    pub clock: Clock,
+    /// Who wants to know.
+    pub observer: Observer,
+}
+
+impl Host {
+    /// A member id: the name and a random process id.
+    pub fn member(&self) -> String {
+        format!("{}-{}", self.name, &random_id()[..8])
+    }
+}
+
+/// A Kinesis pipeline that may read.
+pub struct Started {
+    /// What shards share.
+    pub context: Arc<Context>,
+    /// Knows the stream's life.
+    pub guard: Arc<IncarnationGuard>,
+    /// What happens when records were lost.
+    pub on_data_loss: OnDataLoss,
+    /// How long the stream keeps records.
+    pub retention: Duration,
+    /// Where reading began.
+    pub roots: Roots,
+    /// True when every root has had its first version.
+    pub started: bool,
+    /// The newest version of every chain.
+    pub heads: BTreeMap<String, Head>,
+}
+
+/// Checks the stores and claims them for the pipeline. Returns the state id.
+///
+/// # Errors
+/// The store's fault, a store that exactly-once can't rest on, or another owner.
+pub async fn claim_stores(
+    pipeline: &Pipeline,
+    settings: &Settings,
+    stores: &Stores,
+) -> Result<String, PipelineError> {
+    for store in [&stores.state, &stores.output, &stores.rejects] {
+        probe(store).await?;
+    }
+    let document = PipelineDocument::of(pipeline, settings);
+    claim(&document, &stores.state, &stores.output).await
+}
+
+/// Prepares a pipeline that reads a stream.
+///
+/// # Errors
+/// Whatever keeps it from reading, in words for people.
+pub async fn start_stream(
+    pipeline: &Pipeline,
+    stores: Stores,
+    client: Arc<dyn StreamClient>,
+    host: &Host,
+) -> Result<Started, PipelineError> {
+    let settings = Arc::new(Settings::of(pipeline));
+    let state_id = claim_stores(pipeline, &settings, &stores).await?;
+    let description = wait_until_active(client.as_ref()).await?;
+    let incarnation = Incarnation::of_stream(description.created_millis);
+    let (rule, on_data_loss) = match pipeline.kinesis() {
+        Some(kinesis) => (start_rule(&kinesis.initial_position), kinesis.on_data_loss),
+        None => (StartRule::Latest, OnDataLoss::Fail),
+    };
+    let keys = StateKeys::new(incarnation.clone());
+    refuse_other_incarnations(&stores.state, client.name(), &incarnation).await?;
+    let roots = read_or_choose_roots(&stores.state, &keys, client.as_ref(), rule, &host.clock).await?;
+    let started = stores.state.get(&keys.started()).await?.is_some();
+    host.observer.set_ids(incarnation.as_str(), state_id.as_str());
+    let context = Arc::new(Context {
+        settings,
+        state: stores.state,
+        output: stores.output,
+        rejects: stores.rejects,
+        state_id,
+        incarnation,
+        keys,
+        member: host.member(),
+        clock: host.clock.clone(),
+        observer: host.observer.clone(),
+    });
+    let heads = load_heads(&context).await?;
+    let guard = IncarnationGuard::new(client, host.clock.clone(), description.created_millis);
+    Ok(Started {
+        context,
+        guard: Arc::new(guard),
+        on_data_loss,
+        retention: Duration::from_secs(
+            u64::from(description.retention_hours.unsigned_abs()).saturating_mul(3600),
+        ),
+        roots,
+        started,
+        heads,
+    })
+}
+
+fn start_rule(position: &InitialPosition) -> StartRule {
+    match position {
+        InitialPosition::Latest => StartRule::Latest,
+        InitialPosition::TrimHorizon => StartRule::TrimHorizon,
+        InitialPosition::Timestamp(at) => StartRule::AtTimestamp(at.as_millisecond()),
+    }
+}
+
+async fn wait_until_active(client: &dyn StreamClient) -> Result<StreamDescription, PipelineError> {
+    let mut waited = Duration::ZERO;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        match client.describe().await {
+            Ok(description) if description.is_active => return Ok(description),
+            Err(error) if !error.is_transient() => return Err(error.into()),
+            Err(error) if waited >= ACTIVE_WITHIN => return Err(error.into()),
+            Ok(_) if waited >= ACTIVE_WITHIN => {
+                return Err(PipelineError::Stream(StreamError::Unavailable {
+                    stream: client.name().to_owned(),
+                    operation: "DescribeStreamSummary",
+                    detail: format!("it didn't become ACTIVE within {} s", ACTIVE_WITHIN.as_secs()),
+                }));
+            }
+            Ok(_) | Err(_) => {}
+        }
+        tokio::time::sleep(pause).await;
+        waited += pause;
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// Another life of the stream under the same state is refused: taking its windows over comes with a later release.
+async fn refuse_other_incarnations(
+    state: &Store,
+    stream: &str,
+    incarnation: &Incarnation,
+) -> Result<(), PipelineError> {
+    for object in state.list(stockstream_core::layout::SHARDS).await? {
+        let other = object.key.split('/').nth(1).unwrap_or_default();
+        if object.key.ends_with(".ckpt") && other != incarnation.as_str() {
+            return Err(PipelineError::StreamChanged {
+                stream: stream.to_owned(),
+                expected: other.to_owned(),
+                found: incarnation.to_string(),
+            });
+        }
+    }
+    Ok(())
+}
+
+async fn read_or_choose_roots(
+    state: &Store,
+    keys: &StateKeys,
+    client: &dyn StreamClient,
+    rule: StartRule,
+    clock: &Clock,
+) -> Result<Roots, PipelineError> {
+    let url = state.url_of(&keys.roots());
+    let unreadable = |error: stockstream_core::lineage::RootsError| PipelineError::Document {
+        url: url.clone(),
+        detail: error.to_string(),
+    };
+    if let Some(bytes) = state.get(&keys.roots()).await? {
+        return Roots::decode(&bytes).map_err(unreadable);
+    }
+    let listing = infos(client.list_shards(Listing::All).await?);
+    let open_then = match rule {
+        StartRule::AtTimestamp(millis) => infos(client.list_shards(Listing::OpenAt(millis)).await?),
+        StartRule::Latest | StartRule::TrimHorizon => Vec::new(),
+    };
+    // After the listing: what arrives from now on is owed, also on shards that open meanwhile.
+    let start: Micros = clock.wall();
+    let roots = choose_roots(rule, &listing, &open_then, start.millis()).map_err(unreadable)?;
+    let bytes = Bytes::from(roots.encode().map_err(unreadable)?);
+    match state.create(&keys.roots(), bytes).await? {
+        Created::New | Created::AlreadyOurs => Ok(roots),
+        Created::Exists(bytes) => Roots::decode(&bytes).map_err(unreadable),
+    }
+}
+
+/// The newest version of every chain of the incarnation.
+async fn load_heads(context: &Context) -> Result<BTreeMap<String, Head>, PipelineError> {
+    let chains = context.keys.chains();
+    let mut heads = BTreeMap::new();
+    for object in context.state.list(&chains).await? {
+        let shard = object
+            .key
+            .strip_prefix(&chains)
+            .and_then(|rest| rest.trim_start_matches('/').split_once('/'))
+            .map(|(shard, _)| shard.to_owned());
+        let Some(shard) = shard.filter(|_| version_in(&object.key).is_some()) else {
+            continue;
+        };
+        if heads.contains_key(&shard) {
+            continue;
+        }
+        if let Some(newest) = load_newest(context, &shard).await? {
+            heads.insert(shard, Head::of(&newest));
+        }
+    }
+    Ok(heads)
+}
+
+/// Listed shards as the core knows them.
+pub fn infos(listed: Vec<ListedShard>) -> Vec<ShardInfo> {
+    listed
+        .into_iter()
+        .map(|shard| ShardInfo {
+            id: shard.id,
+            range: shard.range,
+            parents: shard.parents,
+            closed: shard.closed,
+        })
+        .collect()
+}

@@ -1,0 +1,195 @@
+//! Polling one shard.
+//!
+//! Owns the iterator, the pace (5 calls and 2 MiB a second for each shard) and back-off. Must never skip or repeat a
+//! record: after any trouble it goes on after the last record that it handed out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockstream_core::sequence::Position;
+use stockstream_core::time::{Micros, Monotonic};
+use tokio::time::Instant;
+
+use super::{StreamClient, StreamError, StreamRecord};
+use crate::clock::Clock;
+
+/// How a shard is polled.
+#[derive(Clone, Copy, Debug)]
+pub struct ReaderSettings {
+    /// At least this long between two calls. AWS allows 5 calls a second and shard, for all readers together.
+    pub interval: Duration,
+    /// At least this long between two calls at the tip of a quiet shard.
+    pub idle_interval: Duration,
+    /// Bytes a second; AWS allows 2 MiB for each shard.
+    pub bytes_per_second: u64,
+    /// Records of one call; AWS allows 10,000.
+    pub limit: i32,
+}
+
+impl Default for ReaderSettings {
+    fn default() -> Self {
+        ReaderSettings {
+            interval: Duration::from_millis(205),
+            idle_interval: Duration::from_millis(400),
+            bytes_per_second: 2 * 1024 * 1024,
+            limit: 10_000,
+        }
+    }
+}
+
+/// The first and the longest pause after a throttled or failed call.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// What one call brought.
+#[derive(Debug)]
+pub enum Reading {
+    /// Records, in order.
+    Records {
+        /// The records; at least one.
+        records: Vec<StreamRecord>,
+        /// How far behind the tip they are, in milliseconds.
+        millis_behind_latest: i64,
+    },
+    /// Nothing, and nothing is waiting.
+    EmptyAtTip {
+        /// When the request was sent.
+        sent: Monotonic,
+        /// The same, by the clock.
+        wall: Micros,
+    },
+    /// Nothing here, but there may be more further on.
+    Empty {
+        /// How far behind the tip, in milliseconds.
+        millis_behind_latest: i64,
+    },
+    /// The shard was closed, and everything in it has been handed out.
+    Closed {
+        /// The shards that follow.
+        children: Vec<String>,
+    },
+}
+
+/// Reads one shard.
+#[derive(Debug)]
+pub struct ShardReader {
+    client: Arc<dyn StreamClient>,
+    clock: Clock,
+    shard: String,
+    settings: ReaderSettings,
+    /// After the last record handed out.
+    position: Position,
+    iterator: Option<String>,
+    not_before: Instant,
+    pause: Duration,
+}
+
+impl ShardReader {
+    /// A reader that begins at `position`.
+    pub fn new(
+        client: Arc<dyn StreamClient>,
+        clock: Clock,
+        shard: impl Into<String>,
+        settings: ReaderSettings,
+        position: Position,
+    ) -> Self {
+        ShardReader {
+            client,
+            clock,
+            shard: shard.into(),
+            settings,
+            position,
+            iterator: None,
+            not_before: Instant::now(),
+            pause: FIRST_PAUSE,
+        }
+    }
+
+    /// True when the next call needs an iterator first: the stream may have been made anew meanwhile.
+    pub fn needs_iterator(&self) -> bool {
+        self.iterator.is_none()
+    }
+
+    /// Gets an iterator from the position, if there is none.
+    ///
+    /// # Errors
+    /// The stream's fault.
+    pub async fn ensure_iterator(&mut self) -> Result<(), StreamError> {
+        if self.iterator.is_none() {
+            let iterator = self.client.iterator(&self.shard, &self.position).await?;
+            self.iterator = Some(iterator);
+        }
+        Ok(())
+    }
+
+    /// Waits until the pace allows it, and reads once. After an error the pause is in the pace already: call again.
+    ///
+    /// # Errors
+    /// The stream's fault. An expired iterator is none: it is renewed.
+    pub async fn read(&mut self) -> Result<Reading, StreamError> {
+        tokio::time::sleep_until(self.not_before).await;
+        self.ensure_iterator().await.inspect_err(|_| self.back_off())?;
+        let Some(iterator) = self.iterator.clone() else {
+            return Ok(Reading::Empty {
+                millis_behind_latest: i64::MAX,
+            });
+        };
+        let (sent, wall) = (self.clock.monotonic(), self.clock.wall());
+        let reply = match self.client.get_records(&iterator, self.settings.limit).await {
+            Ok(reply) => reply,
+            Err(error) => {
+                // A new iterator is cheap, and right after every kind of error.
+                self.iterator = None;
+                self.back_off();
+                return Err(error);
+            }
+        };
+        self.pause = FIRST_PAUSE;
+        self.iterator.clone_from(&reply.next);
+        self.keep_pace(&reply.records);
+        if let Some(last) = reply.records.last() {
+            self.position = Position::After(last.sequence.clone());
+            // The end is told by the next, empty reply, so that no record can be lost with it.
+            if reply.next.is_none() {
+                self.iterator = None;
+            }
+            return Ok(Reading::Records {
+                records: reply.records,
+                millis_behind_latest: reply.millis_behind_latest,
+            });
+        }
+        Ok(match (reply.next, reply.millis_behind_latest) {
+            (None, _) => Reading::Closed {
+                children: reply.children,
+            },
+            (Some(_), 0) => Reading::EmptyAtTip { sent, wall },
+            (Some(_), millis_behind_latest) => Reading::Empty {
+                millis_behind_latest,
+            },
+        })
+    }
+
+    fn keep_pace(&mut self, records: &[StreamRecord]) {
+        let bytes: usize = records.iter().map(|record| record.data.len()).sum();
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let for_bytes = Duration::from_micros(
+            bytes.saturating_mul(1_000_000) / self.settings.bytes_per_second.max(1),
+        );
+        let interval = match records.is_empty() {
+            true => self.settings.idle_interval,
+            false => self.settings.interval,
+        };
+        self.not_before = Instant::now() + interval.max(for_bytes) + jitter(interval / 10);
+    }
+
+    fn back_off(&mut self) {
+        self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A random part of `most`.
+pub(crate) fn jitter(most: Duration) -> Duration {
+    let share = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
+    most.mul_f64(share)
+}

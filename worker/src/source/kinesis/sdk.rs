@@ -1,0 +1,249 @@
+//! The stream through aws-sdk-kinesis.
+//!
+//! Owns requests and the translation of errors. Retries of single calls are the SDK's; pacing is the reader's.
+
+use async_trait::async_trait;
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::primitives::DateTime;
+use aws_sdk_kinesis::types::{
+    Record, Shard, ShardFilter, ShardFilterType, ShardIteratorType, StreamStatus,
+};
+use bytes::Bytes;
+use stockstream_core::hash::HashRange;
+use stockstream_core::sequence::{Position, SequenceNumber};
+use stockstream_core::time::Micros;
+
+use super::{
+    ListedShard, Listing, Reply, StreamClient, StreamDescription, StreamError, StreamRecord,
+};
+
+/// A stream through the AWS SDK.
+#[derive(Clone, Debug)]
+pub struct SdkStream {
+    client: Client,
+    name: String,
+}
+
+impl SdkStream {
+    /// The stream of this name.
+    pub fn new(client: Client, name: impl Into<String>) -> Self {
+        SdkStream {
+            client,
+            name: name.into(),
+        }
+    }
+
+    fn fault<E>(&self, operation: &'static str, error: &SdkError<E>) -> StreamError
+    where
+        E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        let stream = self.name.clone();
+        let code = error.code().unwrap_or_default();
+        let detail = match error.message() {
+            Some(message) => message.to_owned(),
+            None => DisplayErrorContext(error).to_string(),
+        };
+        match code {
+            "ResourceNotFoundException" => StreamError::NotFound { stream, operation },
+            "ExpiredIteratorException" => StreamError::ExpiredIterator,
+            "ProvisionedThroughputExceededException"
+            | "LimitExceededException"
+            | "KMSThrottlingException"
+            | "ThrottlingException" => StreamError::Throttled {
+                stream,
+                operation,
+                detail,
+            },
+            "AccessDeniedException"
+            | "KMSAccessDeniedException"
+            | "UnrecognizedClientException"
+            | "InvalidSignatureException"
+            | "ExpiredTokenException"
+            | "MissingAuthenticationTokenException" => StreamError::AccessDenied {
+                stream,
+                operation,
+                detail,
+            },
+            "InvalidArgumentException" | "ValidationException" => StreamError::Invalid {
+                stream,
+                operation,
+                detail,
+            },
+            _ => StreamError::Unavailable {
+                stream,
+                operation,
+                detail,
+            },
+        }
+    }
+
+    fn odd(&self, operation: &'static str, detail: impl Into<String>) -> StreamError {
+        StreamError::Unavailable {
+            stream: self.name.clone(),
+            operation,
+            detail: detail.into(),
+        }
+    }
+
+    fn listed(&self, shard: Shard) -> Result<ListedShard, StreamError> {
+        let range = shard
+            .hash_key_range()
+            .and_then(|range| HashRange::parse(range.starting_hash_key(), range.ending_hash_key()));
+        let closed = shard
+            .sequence_number_range()
+            .is_some_and(|range| range.ending_sequence_number().is_some());
+        Ok(ListedShard {
+            range: range.ok_or_else(|| {
+                self.odd("ListShards", format!("{} has no hash-key range", shard.shard_id))
+            })?,
+            parents: [shard.parent_shard_id, shard.adjacent_parent_shard_id]
+                .into_iter()
+                .flatten()
+                .collect(),
+            id: shard.shard_id,
+            closed,
+        })
+    }
+
+    fn record(&self, record: Record) -> Result<StreamRecord, StreamError> {
+        let sequence = SequenceNumber::parse(&record.sequence_number)
+            .map_err(|error| self.odd("GetRecords", error.to_string()))?;
+        let arrival = record
+            .approximate_arrival_timestamp
+            .and_then(|arrival| arrival.to_millis().ok())
+            .ok_or_else(|| self.odd("GetRecords", format!("record {sequence} has no arrival")))?;
+        Ok(StreamRecord {
+            sequence,
+            arrival: Micros::from_millis(arrival),
+            data: Bytes::from(record.data.into_inner()),
+        })
+    }
+}
+
+#[async_trait]
+impl StreamClient for SdkStream {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn describe(&self) -> Result<StreamDescription, StreamError> {
+        const OPERATION: &str = "DescribeStreamSummary";
+        let reply = self
+            .client
+            .describe_stream_summary()
+            .stream_name(&self.name)
+            .send()
+            .await
+            .map_err(|error| self.fault(OPERATION, &error))?;
+        let summary = reply
+            .stream_description_summary
+            .ok_or_else(|| self.odd(OPERATION, "the answer holds no description"))?;
+        Ok(StreamDescription {
+            created_millis: summary
+                .stream_creation_timestamp
+                .to_millis()
+                .map_err(|error| self.odd(OPERATION, error.to_string()))?,
+            is_active: matches!(
+                summary.stream_status,
+                StreamStatus::Active | StreamStatus::Updating
+            ),
+            retention_hours: summary.retention_period_hours,
+        })
+    }
+
+    async fn list_shards(&self, listing: Listing) -> Result<Vec<ListedShard>, StreamError> {
+        const OPERATION: &str = "ListShards";
+        let filter = match listing {
+            Listing::All => None,
+            Listing::OpenAt(millis) => Some(
+                ShardFilter::builder()
+                    .r#type(ShardFilterType::AtTimestamp)
+                    .timestamp(DateTime::from_millis(millis))
+                    .build()
+                    .map_err(|error| self.odd(OPERATION, error.to_string()))?,
+            ),
+        };
+        let mut shards = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let request = self.client.list_shards();
+            let request = match &token {
+                // With a token nothing else may be named.
+                Some(token) => request.next_token(token),
+                None => request
+                    .stream_name(&self.name)
+                    .set_shard_filter(filter.clone()),
+            };
+            let reply = request
+                .send()
+                .await
+                .map_err(|error| self.fault(OPERATION, &error))?;
+            for shard in reply.shards.unwrap_or_default() {
+                shards.push(self.listed(shard)?);
+            }
+            match reply.next_token {
+                Some(next) if token.as_ref() != Some(&next) => token = Some(next),
+                Some(_) => return Err(self.odd(OPERATION, "the same page came twice")),
+                None => return Ok(shards),
+            }
+        }
+    }
+
+    async fn iterator(&self, shard: &str, position: &Position) -> Result<String, StreamError> {
+        const OPERATION: &str = "GetShardIterator";
+        let request = self
+            .client
+            .get_shard_iterator()
+            .stream_name(&self.name)
+            .shard_id(shard);
+        let request = match position {
+            Position::TrimHorizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
+            Position::AtTimestamp(millis) => request
+                .shard_iterator_type(ShardIteratorType::AtTimestamp)
+                .timestamp(DateTime::from_millis(*millis)),
+            // After, never at: the record at the position is in the state already.
+            Position::After(sequence) => request
+                .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
+                .starting_sequence_number(sequence.to_string()),
+            Position::ShardEnd | Position::StreamGone => {
+                return Err(self.odd(OPERATION, format!("{shard} is at {position}")));
+            }
+        };
+        let reply = request
+            .send()
+            .await
+            .map_err(|error| self.fault(OPERATION, &error))?;
+        reply
+            .shard_iterator
+            .ok_or_else(|| self.odd(OPERATION, "the answer holds no iterator"))
+    }
+
+    async fn get_records(&self, iterator: &str, limit: i32) -> Result<Reply, StreamError> {
+        const OPERATION: &str = "GetRecords";
+        let reply = self
+            .client
+            .get_records()
+            .shard_iterator(iterator)
+            .limit(limit)
+            .send()
+            .await
+            .map_err(|error| self.fault(OPERATION, &error))?;
+        let records: Result<Vec<StreamRecord>, StreamError> = reply
+            .records
+            .into_iter()
+            .map(|record| self.record(record))
+            .collect();
+        Ok(Reply {
+            records: records?,
+            next: reply.next_shard_iterator,
+            millis_behind_latest: reply.millis_behind_latest.unwrap_or(i64::MAX),
+            children: reply
+                .child_shards
+                .unwrap_or_default()
+                .into_iter()
+                .map(|child| child.shard_id)
+                .collect(),
+        })
+    }
+}
