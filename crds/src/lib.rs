@@ -12,6 +12,7 @@ pub mod error;
 pub mod path;
 pub mod pipeline;
 pub mod quantity;
+pub mod reference;
 pub mod schema;
 pub mod spec;
 mod validate;

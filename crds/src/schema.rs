@@ -126,6 +126,9 @@ fn clean(schema: &mut Value) {
     each_schema(schema, &mut |node| {
         // Null then means "not given": the API server drops it, as for any field that is not nullable.
         node.remove("nullable");
+        if let Some(Value::Array(values)) = node.get_mut("enum") {
+            values.retain(|value| !value.is_null());
+        }
         // Not among the formats Kubernetes knows; `minimum` says it.
         if matches!(
             node.get("format").and_then(Value::as_str),
