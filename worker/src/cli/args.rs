@@ -84,7 +84,8 @@ pub struct GlobalArgs {
         global = true,
         value_enum,
         default_value_t,
-        value_name = "FORMAT",
+        value_name = "auto|text|json",
+        hide_possible_values = true,
         help_heading = "Global options"
     )]
     pub log_format: LogFormat,
@@ -94,7 +95,8 @@ pub struct GlobalArgs {
         global = true,
         value_enum,
         default_value_t,
-        value_name = "LEVEL",
+        value_name = "error|warn|info|debug|trace",
+        hide_possible_values = true,
         help_heading = "Global options"
     )]
     pub log_level: LogLevel,
@@ -104,7 +106,8 @@ pub struct GlobalArgs {
         global = true,
         value_enum,
         default_value_t,
-        value_name = "WHEN",
+        value_name = "auto|always|never",
+        hide_possible_values = true,
         help_heading = "Global options"
     )]
     pub color: ColourChoice,
@@ -127,7 +130,8 @@ pub struct OutputArgs {
         long = "output",
         value_enum,
         default_value_t,
-        value_name = "FORMAT"
+        value_name = "text|json",
+        hide_possible_values = true
     )]
     pub output: OutputFormat,
 }
@@ -217,7 +221,8 @@ pub struct InspectArgs {
         global = true,
         value_enum,
         default_value_t,
-        value_name = "FORMAT"
+        value_name = "text|json",
+        hide_possible_values = true
     )]
     pub output: OutputFormat,
 }

@@ -42,7 +42,6 @@ pub fn version() -> &'static str {
     about = "Stock ticks from Kinesis into one-minute Parquet rows, exactly once, from one YAML file",
     after_help = args::EXAMPLES,
     max_term_width = 100,
-    propagate_version = false,
     arg_required_else_help = true
 )]
 pub struct Cli {

@@ -92,7 +92,7 @@ impl RunSummary {
         };
         line(
             "ticks",
-            format!("{} of {} tickers", count(self.ticks), count(self.tickers)),
+            format!("{} from {} tickers", count(self.ticks), count(self.tickers)),
         );
         line("windows", format!("{} closed", count(self.windows)));
         line(

@@ -163,7 +163,6 @@ impl<W: Write> LogOutput<W> {
 
     /// Keeps lines off the terminal while something else is drawn there. When the hold is dropped, the newest
     /// warnings and errors are written.
-    #[must_use]
     pub fn hold(&self) -> Hold<W> {
         self.held
             .lock()

@@ -154,7 +154,7 @@ fn header(
     width: u16,
     paint: Paint,
 ) -> Vec<Line<'static>> {
-    let width = usize::from(width);
+    let (wide, width) = (width >= WIDE, usize::from(width));
     let phase_style = match report.phase {
         PipelinePhase::Running | PipelinePhase::Finished => paint.of(Color::Green),
         PipelinePhase::Starting | PipelinePhase::Stopping => paint.of(Color::Yellow),
@@ -181,7 +181,11 @@ fn header(
         Span::raw(name),
         Span::raw("  "),
         Span::styled(phase, phase_style.add_modifier(Modifier::BOLD)),
-        Span::styled(format!("  up {up}  {rate} ticks/s"), Style::new()),
+        Span::raw(if wide {
+            format!("  up {up}  {rate} ticks/s")
+        } else {
+            format!("  {rate} ticks/s")
+        }),
         Span::styled(
             if reason.is_empty() {
                 String::new()
@@ -438,25 +442,32 @@ fn shards(report: &PipelineReport, width: u16, paint: Paint) -> Table<'static> {
 
 fn totals(report: &PipelineReport, width: u16) -> String {
     let totals = &report.totals;
-    let reasons: Vec<String> = totals
-        .dead_letters
-        .iter()
-        .map(|(reason, number)| format!("{reason} {}", count(*number)))
-        .collect();
-    let reasons = if reasons.is_empty() {
-        String::new()
+    let (published, closed) = (count(totals.rows_published), count(totals.rows_closed));
+    let mut dead = count(totals.dead_letters_total());
+    let rows = if width >= WIDE {
+        let reasons: Vec<String> = totals
+            .dead_letters
+            .iter()
+            .map(|(reason, number)| format!("{reason} {}", count(*number)))
+            .collect();
+        if !reasons.is_empty() {
+            dead = format!("{dead} ({})", reasons.join(", "));
+        }
+        let size = bytes(totals.bytes_published);
+        format!(
+            "rows {published} of {closed} published  files {} ({size})",
+            count(totals.files_published)
+        )
     } else {
-        format!(" ({})", reasons.join(", "))
+        format!(
+            "rows {published}/{closed}  files {}",
+            count(totals.files_published)
+        )
     };
     let text = format!(
-        "ticks {}  late {}  dead letters {}{reasons}  rows {} of {} published  files {} ({})",
+        "ticks {}  late {}  dead letters {dead}  {rows}",
         count(totals.ticks),
-        count(totals.late),
-        count(totals.dead_letters_total()),
-        count(totals.rows_published),
-        count(totals.rows_closed),
-        count(totals.files_published),
-        bytes(totals.bytes_published),
+        count(totals.late)
     );
     visible(&text, usize::from(width))
 }
@@ -512,7 +523,11 @@ fn events(report: &PipelineReport, area: Rect, paint: Paint) -> Vec<Line<'static
 }
 
 fn footer(width: u16, paint: Paint) -> Line<'static> {
-    let text = "q or Ctrl-C ends   arrows, PgUp, PgDn, Home, End scroll   times are UTC";
+    let text = if width >= WIDE {
+        "q or Ctrl-C ends   arrows, PgUp, PgDn, Home, End scroll   times are UTC"
+    } else {
+        "q ends   arrows, PgUp, PgDn scroll   times are UTC"
+    };
     Line::from(Span::styled(
         visible(text, usize::from(width)),
         paint.faint(),
