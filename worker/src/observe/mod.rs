@@ -16,6 +16,6 @@ pub mod terminal;
 pub use event::Event;
 pub use observer::{Identity, Observer};
 pub use state::{
-    Condition, ConditionStatus, Counters, PipelinePhase, PipelineReport, ShardPhase, ShardReport, TickerReport,
-    WindowFigures,
+    Condition, ConditionStatus, Counters, PipelinePhase, PipelineReport, ShardPhase, ShardReport,
+    TickerReport, WindowFigures,
 };

@@ -94,9 +94,19 @@ impl Observer {
             conditions: Vec::new(),
             events: Vec::new(),
         };
-        let view = View { head, shards: BTreeMap::new(), events: VecDeque::new(), built: None };
-        let shared = Shared { view: Mutex::new(view), revision: watch::Sender::new(0) };
-        Self { shared: Arc::new(shared) }
+        let view = View {
+            head,
+            shards: BTreeMap::new(),
+            events: VecDeque::new(),
+            built: None,
+        };
+        let shared = Shared {
+            view: Mutex::new(view),
+            revision: watch::Sender::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
     }
 
     /// Sets what the pipeline is doing and why.
@@ -125,7 +135,8 @@ impl Observer {
     /// Replaces what is known about one shard, and all of its tickers.
     pub fn update_shard(&self, report: ShardReport, tickers: Vec<TickerReport>) {
         self.change(|view| {
-            view.shards.insert(report.shard.clone(), ShardView { report, tickers });
+            view.shards
+                .insert(report.shard.clone(), ShardView { report, tickers });
         });
     }
 
@@ -134,7 +145,13 @@ impl Observer {
         self.change(|view| match view.shards.get_mut(&report.shard) {
             Some(known) => known.report = report,
             None => {
-                view.shards.insert(report.shard.clone(), ShardView { report, tickers: Vec::new() });
+                view.shards.insert(
+                    report.shard.clone(),
+                    ShardView {
+                        report,
+                        tickers: Vec::new(),
+                    },
+                );
             }
         });
     }
@@ -172,7 +189,9 @@ impl Observer {
     /// `at`: now, in microseconds since 1970 UTC.
     pub fn emit(&self, event: &Event, at: i64) {
         event.log();
-        let Some(report) = event.report(at) else { return };
+        let Some(report) = event.report(at) else {
+            return;
+        };
         self.change(|view| {
             if view.events.len() == MAX_EVENTS {
                 view.events.pop_front();
@@ -210,7 +229,10 @@ impl Observer {
 
     fn lock(&self) -> MutexGuard<'_, View> {
         // A panic while holding it leaves at worst one stale figure, which is still worth showing.
-        self.shared.view.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared
+            .view
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -238,7 +260,11 @@ impl View {
         });
         tickers.dedup_by(|(later, _), (first, _)| later.ticker == first.ticker);
         report.tickers_omitted = tickers.len().saturating_sub(MAX_TICKERS) as u64;
-        report.tickers = tickers.into_iter().take(MAX_TICKERS).map(|(ticker, _)| ticker.clone()).collect();
+        report.tickers = tickers
+            .into_iter()
+            .take(MAX_TICKERS)
+            .map(|(ticker, _)| ticker.clone())
+            .collect();
         report.events = self.events.iter().cloned().collect();
         report
     }
@@ -262,10 +288,14 @@ fn merge_condition(conditions: &mut Vec<Condition>, mut new: Condition) {
 
 /// A URL without the user name and password it may carry before its host.
 fn without_credentials(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
     let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, tail) = rest.split_at(authority_end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
     format!("{scheme}://{host}{tail}")
 }
 
@@ -273,7 +303,7 @@ fn without_credentials(url: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
     use super::*;
-    use crate::observe::fixtures::{hostile_free_ticker, observer};
+    use crate::observe::fixtures::{observer, ticker_report};
 
     #[test]
     fn totals_are_the_sums_over_the_shards_and_a_removed_shard_leaves_them() {
@@ -285,8 +315,18 @@ mod tests {
             observer.update_shard(report, Vec::new());
         }
         let report = observer.report();
-        assert_eq!(report.shards.iter().map(|s| s.shard.as_str()).collect::<Vec<_>>(), ["a", "b"]);
-        assert_eq!((report.totals.ticks, report.totals.dead_letters_total()), (7, 4));
+        assert_eq!(
+            report
+                .shards
+                .iter()
+                .map(|s| s.shard.as_str())
+                .collect::<Vec<_>>(),
+            ["a", "b"]
+        );
+        assert_eq!(
+            (report.totals.ticks, report.totals.dead_letters_total()),
+            (7, 4)
+        );
 
         observer.remove_shard("b");
         assert_eq!(observer.report().totals.ticks, 4);
@@ -298,7 +338,13 @@ mod tests {
         observer.set_condition("KeyedByTicker", ConditionStatus::True, "Keyed", "", 10);
         observer.set_condition("KeyedByTicker", ConditionStatus::True, "StillKeyed", "", 20);
         let report = observer.report();
-        assert_eq!((report.conditions[0].last_transition, &*report.conditions[0].reason), (10, "StillKeyed"));
+        assert_eq!(
+            (
+                report.conditions[0].last_transition,
+                &*report.conditions[0].reason
+            ),
+            (10, "StillKeyed")
+        );
 
         observer.set_condition("KeyedByTicker", ConditionStatus::False, "WrongKey", "", 30);
         assert_eq!(observer.report().conditions[0].last_transition, 30);
@@ -310,11 +356,16 @@ mod tests {
         for n in 0..MAX_CONDITIONS + 5 {
             observer.set_condition(&format!("C{n:03}"), ConditionStatus::True, "R", "", 0);
         }
-        let tickers = (0..MAX_TICKERS + 7).map(|n| hostile_free_ticker(&format!("T{n:05}"), "s")).collect();
+        let tickers = (0..MAX_TICKERS + 7)
+            .map(|n| ticker_report(&format!("T{n:05}"), "s"))
+            .collect();
         observer.update_shard(ShardReport::new("s"), tickers);
         let report = observer.report();
         assert_eq!(report.conditions.len(), MAX_CONDITIONS);
-        assert_eq!((report.tickers.len(), report.tickers_omitted), (MAX_TICKERS, 7));
+        assert_eq!(
+            (report.tickers.len(), report.tickers_omitted),
+            (MAX_TICKERS, 7)
+        );
     }
 
     #[test]
@@ -324,10 +375,17 @@ mod tests {
         parent.phase = ShardPhase::Ended;
         let mut child = ShardReport::new("child");
         child.phase = ShardPhase::Reading;
-        observer.update_shard(parent, vec![hostile_free_ticker("AAPL", "parent")]);
-        observer.update_shard(child, vec![hostile_free_ticker("AAPL", "child")]);
+        observer.update_shard(parent, vec![ticker_report("AAPL", "parent")]);
+        observer.update_shard(child, vec![ticker_report("AAPL", "child")]);
         let report = observer.report();
-        assert_eq!(report.tickers.iter().map(|t| t.shard.as_str()).collect::<Vec<_>>(), ["child"]);
+        assert_eq!(
+            report
+                .tickers
+                .iter()
+                .map(|t| t.shard.as_str())
+                .collect::<Vec<_>>(),
+            ["child"]
+        );
     }
 
     #[test]
@@ -345,7 +403,7 @@ mod tests {
     #[test]
     fn updating_only_the_shard_keeps_its_tickers() {
         let observer = observer();
-        observer.update_shard(ShardReport::new("s"), vec![hostile_free_ticker("AAPL", "s")]);
+        observer.update_shard(ShardReport::new("s"), vec![ticker_report("AAPL", "s")]);
         let mut newer = ShardReport::new("s");
         newer.epoch = 9;
         observer.update_shard_only(newer);
@@ -355,7 +413,10 @@ mod tests {
 
     #[test]
     fn credentials_in_urls_never_reach_the_report() {
-        assert_eq!(without_credentials("http://user:pass@host:4567/x?y@z"), "http://host:4567/x?y@z");
+        assert_eq!(
+            without_credentials("http://user:pass@host:4567/x?y@z"),
+            "http://host:4567/x?y@z"
+        );
         assert_eq!(without_credentials("s3://bucket/a@b"), "s3://bucket/a@b");
         assert_eq!(without_credentials("./plain"), "./plain");
     }

@@ -98,7 +98,13 @@ pub enum PipelinePhase {
 
 impl PipelinePhase {
     /// All phases, for metrics.
-    pub const ALL: [Self; 5] = [Self::Starting, Self::Running, Self::Stopping, Self::Finished, Self::Failed];
+    pub const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Running,
+        Self::Stopping,
+        Self::Finished,
+        Self::Failed,
+    ];
 
     /// The name in snake_case, for labels.
     #[must_use]
@@ -277,7 +283,11 @@ impl Counters {
     pub fn add_dead_letters(&mut self, reason: &str, count: u64) {
         let known = self.dead_letters.contains_key(reason);
         let proper = is_label(reason) && self.dead_letters.len() < MAX_REASONS;
-        let label = if known || proper { reason } else { OTHER_REASON };
+        let label = if known || proper {
+            reason
+        } else {
+            OTHER_REASON
+        };
         let counted = self.dead_letters.entry(label.to_owned()).or_default();
         *counted = counted.saturating_add(count);
     }
@@ -285,7 +295,9 @@ impl Counters {
     /// Dead letters of all reasons.
     #[must_use]
     pub fn dead_letters_total(&self) -> u64 {
-        self.dead_letters.values().fold(0, |sum, count| sum.saturating_add(*count))
+        self.dead_letters
+            .values()
+            .fold(0, |sum, count| sum.saturating_add(*count))
     }
 
     /// Adds another shard's counts.
@@ -340,7 +352,9 @@ impl Counters {
 fn is_label(reason: &str) -> bool {
     !reason.is_empty()
         && reason.len() <= MAX_REASON_BYTES
-        && reason.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+        && reason
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }
 
 /// One ticker.
@@ -445,8 +459,14 @@ pub mod iso8601 {
     /// Text of a time.
     #[must_use]
     pub fn format(micros: i64) -> String {
-        let limit = if micros < 0 { Timestamp::MIN } else { Timestamp::MAX };
-        Timestamp::from_microsecond(micros).unwrap_or(limit).to_string()
+        let limit = if micros < 0 {
+            Timestamp::MIN
+        } else {
+            Timestamp::MAX
+        };
+        Timestamp::from_microsecond(micros)
+            .unwrap_or(limit)
+            .to_string()
     }
 
     /// Writes a time.
@@ -463,7 +483,9 @@ pub mod iso8601 {
     /// When the text is not an ISO-8601 time with a zone.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> {
         let text = String::deserialize(deserializer)?;
-        text.parse::<Timestamp>().map(Timestamp::as_microsecond).map_err(D::Error::custom)
+        text.parse::<Timestamp>()
+            .map(Timestamp::as_microsecond)
+            .map_err(D::Error::custom)
     }
 
     /// The same for a time that may be unknown (null).
@@ -475,7 +497,10 @@ pub mod iso8601 {
         ///
         /// # Errors
         /// The serializer's.
-        pub fn serialize<S: Serializer>(micros: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+        pub fn serialize<S: Serializer>(
+            micros: &Option<i64>,
+            serializer: S,
+        ) -> Result<S::Ok, S::Error> {
             match micros {
                 Some(micros) => super::serialize(micros, serializer),
                 None => serializer.serialize_none(),
@@ -486,10 +511,108 @@ pub mod iso8601 {
         ///
         /// # Errors
         /// When the text is not an ISO-8601 time with a zone.
-        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i64>, D::Error> {
+        pub fn deserialize<'de, D: Deserializer<'de>>(
+            deserializer: D,
+        ) -> Result<Option<i64>, D::Error> {
             let text = Option::<String>::deserialize(deserializer)?;
-            text.map(|text| text.parse::<Timestamp>().map(Timestamp::as_microsecond).map_err(D::Error::custom))
-                .transpose()
+            text.map(|text| {
+                text.parse::<Timestamp>()
+                    .map(Timestamp::as_microsecond)
+                    .map_err(D::Error::custom)
+            })
+            .transpose()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+    use super::*;
+    use crate::observe::fixtures::busy_observer;
+
+    #[test]
+    fn a_report_survives_json_and_its_times_are_iso_8601() {
+        let report = busy_observer(1).report();
+        let json = serde_json::to_value(report.as_ref()).unwrap();
+        assert_eq!(json["worker"]["startedAt"], "2024-01-02T13:58:48Z");
+        assert_eq!(
+            json["tickers"][0]["open"]["windowStart"],
+            "2024-01-02T14:01:00Z"
+        );
+        assert_eq!(json["tickers"][0]["open"]["provisional"], true);
+        assert_eq!(json["shards"][0]["phase"], "Reading");
+        assert_eq!(
+            json["shards"][0]["counters"]["deadLetters"]["malformed_json"],
+            2
+        );
+        assert_eq!(json["shards"][1]["watermark"], serde_json::Value::Null);
+        assert_eq!(json["conditions"][0]["type"], "KeyedByTicker");
+        assert_eq!(json["worker"]["endpoint"], "http://127.0.0.1:4567");
+        assert!(!json.to_string().contains("secret"));
+        assert_eq!(
+            &serde_json::from_value::<PipelineReport>(json).unwrap(),
+            report.as_ref()
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_no_number_is_null() {
+        let figures = WindowFigures {
+            window_start: 1,
+            window_end: 60_000_000,
+            trade_date: "1970-01-01".into(),
+            ticks: 1,
+            values: BTreeMap::from([
+                ("nan".to_owned(), Some(f64::NAN)),
+                ("infinite".to_owned(), Some(f64::INFINITY)),
+                ("none".to_owned(), None),
+                ("one".to_owned(), Some(1.0)),
+            ]),
+            provisional: false,
+        };
+        let json = serde_json::to_value(&figures).unwrap();
+        assert_eq!(
+            json["values"],
+            serde_json::json!({"nan": null, "infinite": null, "none": null, "one": 1.0})
+        );
+        assert_eq!(json["windowStart"], "1970-01-01T00:00:00.000001Z");
+    }
+
+    #[test]
+    fn times_out_of_range_are_clamped() {
+        assert!(iso8601::format(i64::MAX).starts_with("9999-12-"));
+        assert!(iso8601::format(i64::MIN).starts_with("-009999-01-"));
+        assert_eq!(iso8601::format(0), "1970-01-01T00:00:00Z");
+    }
+
+    #[test]
+    fn dead_letter_reasons_are_bounded_and_no_letter_is_lost() {
+        let mut counters = Counters::default();
+        for n in 0..MAX_REASONS + 5 {
+            counters.add_dead_letters(&format!("reason_{n}"), 1);
+        }
+        counters.add_dead_letters("Not A Label\n", 2);
+        counters.add_dead_letters("reason_3", u64::MAX);
+        counters.add_dead_letters(&"x".repeat(MAX_REASON_BYTES + 1), 1);
+        assert_eq!(counters.dead_letters.len(), MAX_REASONS + 1);
+        assert_eq!(counters.dead_letters[OTHER_REASON], 5 + 2 + 1);
+        assert_eq!(
+            counters.dead_letters["reason_3"],
+            u64::MAX,
+            "counts saturate"
+        );
+    }
+
+    #[test]
+    fn counters_of_an_older_worker_read_as_zero() {
+        let counters: Counters = serde_json::from_str(r#"{"ticks": 5}"#).unwrap();
+        assert_eq!(
+            counters,
+            Counters {
+                ticks: 5,
+                ..Counters::default()
+            }
+        );
     }
 }
