@@ -220,11 +220,33 @@ mod tests {
         }
     }
 
+    /// Every `stockstream replay …` in a text, with its continued lines joined.
+    fn commands(text: &str) -> Vec<Vec<String>> {
+        text.replace("\\\n", " ")
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("stockstream "))
+            .filter(|line| line.starts_with("replay "))
+            .map(|line| {
+                line.split_whitespace()
+                    .map(|word| word.trim_matches('\'').to_owned())
+                    .collect()
+            })
+            .collect()
+    }
+
     #[test]
-    fn help_shows_examples() {
+    fn the_commands_in_the_help_and_the_documentation_are_right() {
         let help = <Cli as clap::CommandFactory>::command()
             .render_long_help()
             .to_string();
-        assert!(help.contains("--rate max"), "{help}");
+        let pages = [help.as_str(), include_str!("../../../docs/replay.md")];
+        for (page, least) in pages.into_iter().zip([3, 5]) {
+            let commands = commands(page);
+            assert!(commands.len() >= least, "{commands:?}");
+            for command in commands {
+                let parsed = Cli::try_parse_from(&command);
+                assert!(parsed.is_ok(), "{command:?}: {}", parsed.unwrap_err());
+            }
+        }
     }
 }

@@ -173,9 +173,10 @@ impl Replay<'_> {
                 observe_at = Instant::now() + OBSERVE_INTERVAL;
                 observer.progress(&self.progress());
             }
-            let wake = self
-                .next_due()
-                .map_or(observe_at, |due| due.min(observe_at));
+            // Without a free call, or stopped, only an answer gives something to do.
+            let idle = stopped || calls.len() >= CALLS_IN_FLIGHT;
+            let due = if idle { None } else { self.next_due() };
+            let wake = due.map_or(observe_at, |due| due.min(observe_at));
             tokio::select! {
                 biased;
                 () = &mut stop, if !stopped => stopped = true,

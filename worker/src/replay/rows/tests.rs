@@ -393,6 +393,13 @@ async fn bad_rows_are_named_by_line() {
     );
     assert!(line == 3 && found.contains("UTF-8"), "{found}");
 
+    let open = format!(
+        "{HEADER}2015-01-02,\"A,1,1\n{}",
+        "2015-01-02,A,1,1\n".repeat(100_000)
+    );
+    let (line, found) = bad_row(failure("a.csv", open).await);
+    assert!(line == 3 && found.contains("quote"), "{line}: {found}");
+
     const FIRST: &str = "{\"date\":\"2015-01-02\",\"ticker\":\"A\",\"close\":1}\n\n";
     for (row, problem) in [
         (
@@ -433,7 +440,8 @@ async fn damaged_files_are_unreadable_with_their_path() {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
     gzip.write_all(b"date,ticker,close\n").unwrap();
     for close in 0..10_000 {
-        gzip.write_all(format!("2015-01-02,A,{close}\n").as_bytes()).unwrap();
+        gzip.write_all(format!("2015-01-02,A,{close}\n").as_bytes())
+            .unwrap();
     }
     let mut cut = gzip.finish().unwrap();
     cut.truncate(cut.len() / 2);
