@@ -1,3 +1,14 @@
-//! Stockstream's worker: one binary for dev, worker, kinesis, replay and inspect
+//! Stockstream's worker: one binary for `dev`, `worker`, `kinesis`, `replay` and `inspect`.
+//!
+//! Owns everything with an effect: stores, streams, servers, the terminal. Must never decide what figures mean or when
+//! they may be published: `stockstream-core` does.
+
 pub mod cli;
+pub mod clock;
+pub mod failpoint;
 pub mod observe;
+pub mod pipeline;
+pub mod replay;
+pub mod sink;
+pub mod source;
+pub mod storage;
