@@ -1,0 +1,16 @@
+//! The Kinesis operations as plain synchronous calls: requests and outcomes typed after the AWS API
+//! reference, AWS's errors and messages. Must never know HTTP or tokio; records and shards are the
+//! log's business.
+
+mod control;
+mod data;
+mod error;
+mod iterator;
+mod kinesis;
+mod page;
+mod types;
+mod validate;
+
+pub use error::{ErrorKind, KinesisError};
+pub use kinesis::{Caller, Kinesis, KinesisOptions, Storage};
+pub use types::*;

@@ -1,0 +1,16 @@
+//! The sharded log: sequence numbers, hash ranges, shards and streams. Synchronous, and without a
+//! clock of its own: time is passed in. Must never know HTTP, JSON or tokio.
+
+mod hash;
+mod record;
+mod reshard;
+mod sequence;
+mod shard;
+mod stream;
+
+pub use hash::{HashKeyRange, hash_key};
+pub use record::{Record, StoredRecord};
+pub use reshard::{Birth, ReshardError};
+pub use sequence::{ParseSequenceError, SequenceNumber};
+pub use shard::{AppendError, Appended, Read, ReadLimits, Shard, ShardClosed, ShardMeta, ShardTip};
+pub use stream::{NewStream, Routes, Stream, StreamMeta, StreamMode};

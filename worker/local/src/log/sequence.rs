@@ -1,0 +1,106 @@
+//! Sequence numbers: 56 decimal digits, starting with 49, as Kinesis's look.
+//!
+//! Layout: `49`, the shard's birth (14 digits), the index in the shard (20), the shard's number
+//! (20). A child is born later than its parents, so all of its numbers are above all of theirs;
+//! within a shard the index decides. Clients must treat the string as opaque.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The place of one record in one shard.
+///
+/// `Ord` is the order of the decimal strings: all have the same length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceNumber {
+    /// When the shard was born: milliseconds since the Unix epoch, made unique by the log.
+    pub birth: u64,
+    /// Index in the shard: 0 is the shard's starting sequence number, records begin at 1.
+    pub index: u64,
+    /// The shard's number in its stream.
+    pub shard: u32,
+}
+
+const BIRTH_DIGITS: usize = 14;
+const INDEX_DIGITS: usize = 20;
+const LENGTH: usize = 56;
+
+/// The text isn't a sequence number of this log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a sequence number of this server: 56 decimal digits starting with 49 are expected")]
+pub struct ParseSequenceError;
+
+impl fmt::Display for SequenceNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "49{:014}{:020}{:020}",
+            self.birth, self.index, self.shard
+        )
+    }
+}
+
+impl FromStr for SequenceNumber {
+    type Err = ParseSequenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.len() != LENGTH || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(ParseSequenceError);
+        }
+        let digits = text.strip_prefix("49").ok_or(ParseSequenceError)?;
+        let (birth, rest) = digits.split_at(BIRTH_DIGITS);
+        let (index, shard) = rest.split_at(INDEX_DIGITS);
+        Ok(Self {
+            birth: birth.parse().map_err(|_| ParseSequenceError)?,
+            index: index.parse().map_err(|_| ParseSequenceError)?,
+            shard: shard.parse().map_err(|_| ParseSequenceError)?,
+        })
+    }
+}
+
+impl serde::Serialize for SequenceNumber {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_sequence() -> impl Strategy<Value = SequenceNumber> {
+        (0..100_000_000_000_000_u64, any::<u64>(), any::<u32>()).prop_map(
+            |(birth, index, shard)| SequenceNumber {
+                birth,
+                index,
+                shard,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips_and_keeps_the_order(a in any_sequence(), b in any_sequence()) {
+            let (text_a, text_b) = (a.to_string(), b.to_string());
+            prop_assert_eq!(text_a.len(), 56);
+            prop_assert_eq!(text_a.parse::<SequenceNumber>(), Ok(a));
+            prop_assert_eq!(text_a.cmp(&text_b), a.cmp(&b));
+        }
+
+        #[test]
+        fn garbage_is_refused_without_a_panic(text in ".{0,80}") {
+            if let Ok(parsed) = text.parse::<SequenceNumber>() {
+                prop_assert_eq!(parsed.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_too_large_for_their_field_are_refused() {
+        let index = format!("49{:014}{}{:020}", 1, "9".repeat(20), 0);
+        assert_eq!(index.parse::<SequenceNumber>(), Err(ParseSequenceError));
+        let shard = format!("49{:014}{:020}{:020}", 1, 1, u64::from(u32::MAX) + 1);
+        assert_eq!(shard.parse::<SequenceNumber>(), Err(ParseSequenceError));
+    }
+}

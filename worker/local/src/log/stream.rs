@@ -1,0 +1,319 @@
+//! A stream: its shards, how records are routed to them, and its settings. Resharding is in
+//! `reshard`; must never hand out names, ARNs or messages.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{HashKeyRange, Shard, ShardMeta, ShardTip};
+use crate::store::{RecordStore, StoreError};
+
+/// Who decides the number of shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum StreamMode {
+    /// The user.
+    Provisioned,
+    /// The service (this one never reshards by itself).
+    OnDemand,
+}
+
+/// What a stream is, without its records: this is what a durable log writes down.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamMeta {
+    /// Its name.
+    pub name: String,
+    /// When it was made: milliseconds since the Unix epoch, unique in the log, so that a stream made
+    /// anew under the same name can be told from the old one.
+    pub created_millis: u64,
+    /// How long records are kept.
+    pub retention_hours: u32,
+    /// Who decides the number of shards.
+    pub mode: StreamMode,
+    /// Bytes of key and data a record may have.
+    pub max_record_bytes: usize,
+    /// The number the next shard gets.
+    pub next_shard: u32,
+    /// All shards, open and closed, that haven't expired.
+    pub shards: Vec<ShardMeta>,
+}
+
+/// What a new stream is to be.
+#[derive(Debug, Clone)]
+pub struct NewStream {
+    /// Its name.
+    pub name: String,
+    /// Open shards to begin with, at least 1.
+    pub shards: u32,
+    /// Who decides the number of shards.
+    pub mode: StreamMode,
+    /// How long records are kept.
+    pub retention_hours: u32,
+    /// Bytes of key and data a record may have.
+    pub max_record_bytes: usize,
+}
+
+impl NewStream {
+    /// The stream's description, with shards that split the key space evenly. `birth` is its
+    /// creation time and its shards' birth, `first_uid` the uid of the first shard.
+    #[must_use]
+    pub fn describe(self, birth: u64, first_uid: u64) -> StreamMeta {
+        let ranges = HashKeyRange::even(self.shards);
+        let shards = ranges
+            .into_iter()
+            .zip(0..)
+            .map(|(range, number)| ShardMeta {
+                uid: first_uid + u64::from(number),
+                number,
+                birth,
+                created_millis: birth,
+                range,
+                parent: None,
+                adjacent_parent: None,
+                closed: None,
+            });
+        StreamMeta {
+            name: self.name,
+            created_millis: birth,
+            retention_hours: self.retention_hours,
+            mode: self.mode,
+            max_record_bytes: self.max_record_bytes,
+            next_shard: self.shards,
+            shards: shards.collect(),
+        }
+    }
+}
+
+/// A stream in use.
+#[derive(Debug)]
+pub struct Stream {
+    name: String,
+    created_millis: u64,
+    pub(super) store: Option<Arc<dyn RecordStore>>,
+    control: RwLock<Control>,
+}
+
+/// What changes in a stream's life. Writers hold off every append.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub deleted: bool,
+    pub retention_hours: u32,
+    pub mode: StreamMode,
+    pub max_record_bytes: usize,
+    pub next_shard: u32,
+    pub shards: BTreeMap<u32, Arc<Shard>>,
+    /// The open shards by hash range: they cover the key space without gap or overlap.
+    pub open: Vec<Arc<Shard>>,
+}
+
+impl Control {
+    /// Recomputes what follows from the shards.
+    pub(super) fn refresh(&mut self) {
+        let open = self
+            .shards
+            .values()
+            .filter(|shard| shard.meta().closed.is_none());
+        self.open = open.cloned().collect();
+        self.open.sort_by_key(|shard| shard.range().start);
+    }
+
+    fn retention_millis(&self) -> u64 {
+        u64::from(self.retention_hours) * 3_600_000
+    }
+}
+
+/// What appends need, with the stream held still: no shard opens or closes meanwhile.
+pub struct Routes<'a> {
+    control: RwLockReadGuard<'a, Control>,
+}
+
+impl Routes<'_> {
+    /// The open shard that takes `hash_key`.
+    #[must_use]
+    pub fn shard(&self, hash_key: u128) -> Option<&Arc<Shard>> {
+        let after = self
+            .control
+            .open
+            .partition_point(|shard| shard.range().start <= hash_key);
+        self.control.open.get(after.checked_sub(1)?)
+    }
+
+    /// Bytes of key and data a record may have.
+    #[must_use]
+    pub fn max_record_bytes(&self) -> usize {
+        self.control.max_record_bytes
+    }
+}
+
+impl Stream {
+    /// A stream as described; `tip` says where a shard's records lie in `store`.
+    pub fn new(
+        meta: StreamMeta,
+        tip: impl Fn(u64) -> ShardTip,
+        store: Option<Arc<dyn RecordStore>>,
+    ) -> Self {
+        let shards = meta.shards.into_iter().map(|shard| {
+            let tip = tip(shard.uid);
+            (
+                shard.number,
+                Arc::new(Shard::new(shard, tip, store.clone())),
+            )
+        });
+        let mut control = Control {
+            deleted: false,
+            retention_hours: meta.retention_hours,
+            mode: meta.mode,
+            max_record_bytes: meta.max_record_bytes,
+            next_shard: meta.next_shard,
+            shards: shards.collect(),
+            open: Vec::new(),
+        };
+        control.refresh();
+        Self {
+            name: meta.name,
+            created_millis: meta.created_millis,
+            store,
+            control: RwLock::new(control),
+        }
+    }
+
+    pub(super) fn control(&self) -> RwLockReadGuard<'_, Control> {
+        self.control.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn control_mut(&self) -> RwLockWriteGuard<'_, Control> {
+        self.control.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// When it was made; another stream of the same name has another time.
+    pub fn created_millis(&self) -> u64 {
+        self.created_millis
+    }
+
+    /// What the stream is now.
+    pub fn meta(&self) -> StreamMeta {
+        self.describe(&self.control())
+    }
+
+    pub(super) fn describe(&self, control: &Control) -> StreamMeta {
+        StreamMeta {
+            name: self.name.clone(),
+            created_millis: self.created_millis,
+            retention_hours: control.retention_hours,
+            mode: control.mode,
+            max_record_bytes: control.max_record_bytes,
+            next_shard: control.next_shard,
+            shards: control.shards.values().map(|shard| shard.meta()).collect(),
+        }
+    }
+
+    /// Holds the shards still for appends; none once the stream is deleted.
+    pub fn routes(&self) -> Option<Routes<'_>> {
+        let control = self.control();
+        (!control.deleted).then_some(Routes { control })
+    }
+
+    /// A shard by its number.
+    pub fn shard(&self, number: u32) -> Option<Arc<Shard>> {
+        self.control().shards.get(&number).cloned()
+    }
+
+    /// All shards, by number.
+    pub fn shards(&self) -> Vec<Arc<Shard>> {
+        self.control().shards.values().cloned().collect()
+    }
+
+    /// The shards made from shard `number`.
+    pub fn children(&self, number: u32) -> Vec<ShardMeta> {
+        let control = self.control();
+        let metas = control.shards.values().map(|shard| shard.meta());
+        metas
+            .filter(|meta| meta.parent == Some(number) || meta.adjacent_parent == Some(number))
+            .collect()
+    }
+
+    /// How long records are kept.
+    pub fn retention(&self) -> Duration {
+        Duration::from_millis(self.control().retention_millis())
+    }
+
+    /// Records that arrived before are trimmed.
+    pub fn cutoff(&self, now_millis: u64) -> u64 {
+        now_millis.saturating_sub(self.control().retention_millis())
+    }
+
+    /// Changes the retention once `save` has written it down.
+    ///
+    /// # Errors
+    /// What `save` returns.
+    pub fn set_retention(
+        &self,
+        hours: u32,
+        save: impl FnOnce(&StreamMeta) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut control = self.control_mut();
+        let meta = StreamMeta {
+            retention_hours: hours,
+            ..self.describe(&control)
+        };
+        save(&meta)?;
+        control.retention_hours = hours;
+        Ok(())
+    }
+
+    /// Ends the stream once `forget` has removed it from the store; later appends find it deleted.
+    ///
+    /// # Errors
+    /// What `forget` returns.
+    pub fn delete(
+        &self,
+        forget: impl FnOnce(&StreamMeta) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut control = self.control_mut();
+        forget(&self.describe(&control))?;
+        control.deleted = true;
+        Ok(())
+    }
+
+    /// Gives up expired records, and closed shards all of whose records have expired.
+    ///
+    /// # Errors
+    /// The store can't be read, or what `save` returns.
+    pub fn trim(
+        &self,
+        now_millis: u64,
+        save: impl FnOnce(&StreamMeta) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let cutoff = self.cutoff(now_millis);
+        let shards = self.shards();
+        for shard in &shards {
+            shard.trim_before(cutoff)?;
+        }
+        let expired = |shard: &Arc<Shard>| {
+            shard
+                .meta()
+                .closed
+                .is_some_and(|closed| closed.at_millis < cutoff)
+        };
+        if !shards.iter().any(expired) {
+            return Ok(());
+        }
+        let mut control = self.control_mut();
+        if control.deleted {
+            return Ok(());
+        }
+        let mut meta = self.describe(&control);
+        meta.shards
+            .retain(|shard| shard.closed.is_none_or(|closed| closed.at_millis >= cutoff));
+        save(&meta)?;
+        control.shards.retain(|_, shard| !expired(shard));
+        Ok(())
+    }
+}

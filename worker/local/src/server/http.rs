@@ -1,0 +1,168 @@
+//! One HTTP request to one answer: method, headers, size, and errors as AWS writes them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Incoming;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+
+use super::wire::{self, Operation};
+use crate::api::{Caller, ErrorKind, Kinesis, KinesisError};
+
+/// A PutRecords of 10 MiB is 14 MiB in base64; with 500 escaped partition keys it stays below this.
+const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+const JSON: &str = "application/x-amz-json-1.1";
+
+/// Answers a request; every failure becomes an answer too.
+pub(super) async fn answer(
+    kinesis: Arc<Kinesis>,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
+    match perform(kinesis, request).await {
+        Ok(body) => response(StatusCode::OK, body, None),
+        Err(error) => {
+            let status = StatusCode::from_u16(error.kind.http_status())
+                .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            let body = serde_json::json!({"__type": error.kind.name(), "message": error.message});
+            response(status, body.to_string().into_bytes(), Some(error.kind))
+        }
+    }
+}
+
+async fn perform(
+    kinesis: Arc<Kinesis>,
+    request: Request<Incoming>,
+) -> Result<Vec<u8>, KinesisError> {
+    if request.method() != Method::POST || request.uri().path() != "/" {
+        let message = format!(
+            "{} {} isn't served: Kinesis takes POST / with the header X-Amz-Target. {}",
+            request.method(),
+            request.uri().path(),
+            wire::supported()
+        );
+        return Err(KinesisError::new(ErrorKind::UnknownOperation, message));
+    }
+    check_content_type(request.headers())?;
+    let operation = operation(request.headers())?;
+    let caller = caller(request.headers());
+    let body = read_body(request.into_body()).await?;
+    if !kinesis.is_durable() {
+        return wire::call(&kinesis, &caller, operation, &body);
+    }
+    // The disk may keep this waiting: not on the runtime's own threads.
+    let calling =
+        tokio::task::spawn_blocking(move || wire::call(&kinesis, &caller, operation, &body));
+    calling.await.unwrap_or_else(|error| {
+        Err(KinesisError::new(
+            ErrorKind::InternalFailure,
+            format!("the operation failed: {error}"),
+        ))
+    })
+}
+
+fn check_content_type(headers: &HeaderMap) -> Result<(), KinesisError> {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    if content_type.contains("cbor") {
+        tracing::warn!("a client sent CBOR, which isn't served");
+        return Err(KinesisError::new(
+            ErrorKind::Serialization,
+            "CBOR isn't served here, only JSON. Switch the AWS SDK for Java 2 to JSON by the environment variable \
+             CBOR_ENABLED=false or the system property aws.cborEnabled=false; version 1 by AWS_CBOR_DISABLE=true or \
+             com.amazonaws.sdk.disableCbor=true.",
+        ));
+    }
+    Ok(())
+}
+
+fn operation(headers: &HeaderMap) -> Result<Operation, KinesisError> {
+    let target = headers
+        .get("x-amz-target")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let name = target.strip_prefix("Kinesis_20131202.");
+    name.and_then(Operation::from_name).ok_or_else(|| {
+        let message = format!(
+            "Operation '{target}' isn't served by this Kinesis. {}",
+            wire::supported()
+        );
+        KinesisError::new(ErrorKind::UnknownOperation, message)
+    })
+}
+
+/// The region that the request was signed for: `Credential=KEY/DATE/REGION/kinesis/aws4_request`.
+fn caller(headers: &HeaderMap) -> Caller {
+    let authorization = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let scope = authorization
+        .split_once("Credential=")
+        .map_or("", |(_, rest)| rest);
+    let region = scope
+        .split(',')
+        .next()
+        .and_then(|scope| scope.split('/').nth(2))
+        .unwrap_or_default();
+    let plausible = (1..=32).contains(&region.len())
+        && region
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    if plausible {
+        Caller {
+            region: region.to_owned(),
+        }
+    } else {
+        Caller::default()
+    }
+}
+
+async fn read_body(body: Incoming) -> Result<Bytes, KinesisError> {
+    match Limited::new(body, MAX_BODY_BYTES).collect().await {
+        Ok(body) => Ok(body.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(KinesisError::new(
+            ErrorKind::RequestTooLarge,
+            format!("The request is larger than {MAX_BODY_BYTES} bytes."),
+        )),
+        Err(error) => Err(KinesisError::new(
+            ErrorKind::Serialization,
+            format!("The request couldn't be read to its end: {error}"),
+        )),
+    }
+}
+
+fn response(status: StatusCode, body: Vec<u8>, error: Option<ErrorKind>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    if let Ok(id) = HeaderValue::from_str(&request_id()) {
+        headers.insert("x-amzn-requestid", id);
+    }
+    if let Some(kind) = error {
+        headers.insert("x-amzn-errortype", HeaderValue::from_static(kind.name()));
+    }
+    response
+}
+
+/// A random UUID (RFC 9562, version 4).
+fn request_id() -> String {
+    let mut bytes = [0; 16];
+    // Without the system's randomness the id is all zeros: it is for logs only.
+    let _ = getrandom::fill(&mut bytes);
+    let id = (u128::from_be_bytes(bytes) & !(0xf << 76) & !(0b11 << 62)) | (4 << 76) | (0b10 << 62);
+    let hex = format!("{id:032x}");
+    format!(
+        "{}-{}-{}-{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..]
+    )
+}
