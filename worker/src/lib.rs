@@ -1,1 +1,4 @@
 //! Stockstream's worker: one binary for dev, worker, kinesis, replay and inspect
+
+pub mod sink;
+pub mod storage;
