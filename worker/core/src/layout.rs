@@ -199,7 +199,10 @@ mod tests {
     #[test]
     fn checkpoint_keys_sort_as_their_versions() {
         let keys = StateKeys::new(Incarnation::of_stream(1_700_000_000_123));
-        let (nine, ten) = (keys.checkpoint("shardId-0", 9), keys.checkpoint("shardId-0", 10));
+        let (nine, ten) = (
+            keys.checkpoint("shardId-0", 9),
+            keys.checkpoint("shardId-0", 10),
+        );
         assert!(nine < ten);
         let name = ten.rsplit('/').next().unwrap();
         assert_eq!(version_of(name), Some(10));
@@ -207,7 +210,12 @@ mod tests {
 
     #[test]
     fn other_names_are_no_versions() {
-        for name in ["roots.json", "1.ckpt", "0000000000000000000x.ckpt", "99999999999999999999.ckpt"] {
+        for name in [
+            "roots.json",
+            "1.ckpt",
+            "0000000000000000000x.ckpt",
+            "99999999999999999999.ckpt",
+        ] {
             assert_eq!(version_of(name), None, "{name}");
         }
     }
@@ -229,7 +237,10 @@ mod tests {
             name.rows(&columns, &parts),
             "ticker=%5EGSPC/trade_date=2024-01-02/5f2c-k17-shardId-000000000001-12.parquet"
         );
-        assert_eq!(name.rows(&[], &[]), "5f2c-k17-shardId-000000000001-12.parquet");
+        assert_eq!(
+            name.rows(&[], &[]),
+            "5f2c-k17-shardId-000000000001-12.parquet"
+        );
     }
 
     #[test]

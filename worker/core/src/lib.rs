@@ -5,7 +5,23 @@
 //! socket: times and ids come in as arguments, effects go out as values. `clippy.toml` beside this crate and
 //! `tests/purity.rs` hold it to that.
 
+pub mod aggregate;
+pub mod chain;
+pub mod checkpoint;
+pub mod codec;
+pub mod generation;
+pub mod hash;
 pub mod layout;
+pub mod plan;
 pub mod row;
 pub mod sequence;
+mod shared_text;
+pub mod state;
+pub mod tick;
 pub mod time;
+pub mod watermark;
+pub mod window;
+mod window_columns;
+
+#[cfg(test)]
+pub mod testing;

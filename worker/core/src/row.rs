@@ -59,6 +59,7 @@ pub struct Column {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The ticker.
+    #[serde(with = "crate::shared_text")]
     pub ticker: Arc<str>,
     /// The first trade date of the window; the event time's UTC date when ticks carry none.
     pub trade_date: Date,
@@ -87,6 +88,7 @@ impl Row {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LateTick {
     /// The ticker.
+    #[serde(with = "crate::shared_text")]
     pub ticker: Arc<str>,
     /// The tick's trade date, or its event time's UTC date.
     pub trade_date: Date,
@@ -198,6 +200,7 @@ pub struct Batch {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Partition {
     /// The ticker.
+    #[serde(with = "crate::shared_text")]
     pub ticker: Arc<str>,
     /// The trade date.
     pub trade_date: Date,

@@ -92,6 +92,24 @@ impl fmt::Display for Micros {
     }
 }
 
+/// A reading of the process's monotonic clock: microseconds since an origin that never changes while the process lives.
+/// Comparable only within one process; never stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Monotonic(pub i64);
+
+impl Monotonic {
+    /// Microseconds from `earlier` to this reading; 0 when that is later.
+    pub fn since(self, earlier: Monotonic) -> i64 {
+        self.0.saturating_sub(earlier.0).max(0)
+    }
+
+    /// This reading plus `micros`; saturates.
+    #[must_use]
+    pub fn plus(self, micros: i64) -> Self {
+        Monotonic(self.0.saturating_add(micros))
+    }
+}
+
 /// A calendar date: days since 1970-01-01.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -282,7 +300,14 @@ mod tests {
     fn dates_are_strict() {
         assert_eq!(Date::parse("1970-01-02"), Some(Date(1)));
         assert_eq!(Date::parse("2024-02-29").unwrap().to_string(), "2024-02-29");
-        for text in ["2023-02-29", "2024-1-2", "20240102", "2024-13-01", "1899-01-01", "2024-00-10"] {
+        for text in [
+            "2023-02-29",
+            "2024-1-2",
+            "20240102",
+            "2024-13-01",
+            "1899-01-01",
+            "2024-00-10",
+        ] {
             assert_eq!(Date::parse(text), None, "{text}");
         }
     }

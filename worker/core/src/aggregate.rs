@@ -1,0 +1,267 @@
+//! Running figures of a window.
+//!
+//! Owns the arithmetic of each function and the slots it keeps. Must never depend on how ticks were batched: figures
+//! are a fold over ticks in the shard's order.
+
+use crate::plan::{Aggregate, Function};
+use crate::row::Value;
+
+/// One aggregate, compiled: where its inputs stand among a tick's numbers and its slots in a window's state.
+#[derive(Clone, Debug)]
+struct Step {
+    function: Function,
+    /// Index of the field among the tick's numbers.
+    field: usize,
+    /// Index of the volume among the tick's numbers (vwap only).
+    volume: usize,
+    /// First slot.
+    slot: usize,
+}
+
+/// A list of aggregates, compiled to steps over an array of slots.
+///
+/// A longer list that begins with a shorter one gives the same slots to the shared part, so that windows opened
+/// before aggregates were added keep working with the longer list.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    steps: Vec<Step>,
+    slots: usize,
+}
+
+impl Program {
+    /// Compiles `aggregates`; `index_of` says where a JSON key stands among a tick's numbers.
+    pub fn new(
+        aggregates: &[Aggregate],
+        volume_key: &str,
+        mut index_of: impl FnMut(&str) -> usize,
+    ) -> Self {
+        let mut steps = Vec::with_capacity(aggregates.len());
+        let mut slot = 0;
+        for aggregate in aggregates {
+            steps.push(Step {
+                function: aggregate.function,
+                field: index_of(&aggregate.field),
+                volume: match aggregate.function {
+                    Function::Vwap => index_of(volume_key),
+                    _ => 0,
+                },
+                slot,
+            });
+            slot += slots_of(aggregate.function);
+        }
+        Program { steps, slots: slot }
+    }
+
+    /// Slots of the whole list.
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Slots of the first `count` aggregates.
+    pub fn slots_of_first(&self, count: usize) -> usize {
+        self.steps.get(count).map_or(self.slots, |step| step.slot)
+    }
+
+    /// True when the tick carries a value for at least one of the aggregates' fields.
+    pub fn is_usable(&self, numbers: &[Option<f64>]) -> bool {
+        self.steps.is_empty() || self.steps.iter().any(|step| numbers[step.field].is_some())
+    }
+
+    /// Adds a tick's numbers to a window's slots, which may belong to a shorter list.
+    pub fn add(&self, slots: &mut [f64], numbers: &[Option<f64>]) {
+        for step in &self.steps {
+            let end = step.slot + slots_of(step.function);
+            let Some(own) = slots.get_mut(step.slot..end) else {
+                return;
+            };
+            let Some(value) = numbers[step.field] else {
+                continue;
+            };
+            match step.function {
+                Function::Vwap => {
+                    if let Some(volume) = numbers[step.volume] {
+                        own[0] += value * volume;
+                        own[1] += volume;
+                    }
+                }
+                function => add_value(function, own, value),
+            }
+        }
+    }
+
+    /// The figures of a window's slots, one per aggregate that it knows.
+    pub fn finish(&self, slots: &[f64]) -> Vec<Value> {
+        self.steps
+            .iter()
+            .map_while(|step| {
+                let end = step.slot + slots_of(step.function);
+                slots
+                    .get(step.slot..end)
+                    .map(|own| figure(step.function, own))
+            })
+            .collect()
+    }
+}
+
+/// Slots that a function keeps. Slot 0 is the number of values, but for vwap (Σ field·volume, Σ volume).
+fn slots_of(function: Function) -> usize {
+    match function {
+        Function::Count => 1,
+        Function::Stddev => 3,
+        _ => 2,
+    }
+}
+
+fn add_value(function: Function, own: &mut [f64], value: f64) {
+    let first = own[0] == 0.0;
+    own[0] += 1.0;
+    match function {
+        Function::Count | Function::Vwap => {}
+        Function::Avg | Function::Sum => own[1] += value,
+        Function::Min if first || value < own[1] => own[1] = value,
+        Function::Max if first || value > own[1] => own[1] = value,
+        Function::First if first => own[1] = value,
+        Function::Min | Function::Max | Function::First => {}
+        Function::Last => own[1] = value,
+        Function::Stddev => {
+            // Welford, "Note on a Method for Calculating Corrected Sums of Squares and Products", 1962.
+            let delta = value - own[1];
+            own[1] += delta / own[0];
+            own[2] += delta * (value - own[1]);
+        }
+    }
+}
+
+fn figure(function: Function, own: &[f64]) -> Value {
+    let count = own[0];
+    match function {
+        // Exact: below 2^53.
+        #[allow(clippy::cast_possible_truncation)]
+        Function::Count => Value::Long(count as i64),
+        Function::Vwap if own[1] == 0.0 => Value::Null,
+        Function::Vwap => finite(own[0] / own[1]),
+        Function::Stddev if count < 2.0 => Value::Null,
+        Function::Stddev => finite((own[2] / (count - 1.0)).sqrt()),
+        _ if count == 0.0 => Value::Null,
+        Function::Avg => finite(own[1] / count),
+        _ => finite(own[1]),
+    }
+}
+
+/// Sums of huge values can overflow; an infinite figure would be a lie, so it is null.
+fn finite(value: f64) -> Value {
+    if value.is_finite() {
+        Value::Double(value)
+    } else {
+        Value::Null
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(functions: &[Function]) -> Program {
+        let aggregates: Vec<_> = functions
+            .iter()
+            .enumerate()
+            .map(|(index, function)| Aggregate {
+                name: format!("a{index}"),
+                function: *function,
+                field: "close".into(),
+            })
+            .collect();
+        Program::new(&aggregates, "volume", |key| usize::from(key == "volume"))
+    }
+
+    fn run(functions: &[Function], ticks: &[(Option<f64>, Option<f64>)]) -> Vec<Value> {
+        let program = program(functions);
+        let mut slots = vec![0.0; program.slots()];
+        for (close, volume) in ticks {
+            program.add(&mut slots, &[*close, *volume]);
+        }
+        program.finish(&slots)
+    }
+
+    const ALL: [Function; 9] = [
+        Function::Avg,
+        Function::Sum,
+        Function::Min,
+        Function::Max,
+        Function::First,
+        Function::Last,
+        Function::Count,
+        Function::Stddev,
+        Function::Vwap,
+    ];
+
+    #[test]
+    fn every_function_gives_its_figure() {
+        let ticks = [
+            (Some(2.0), Some(1.0)),
+            (None, Some(100.0)),
+            (Some(4.0), None),
+            (Some(9.0), Some(3.0)),
+        ];
+        assert_eq!(
+            run(&ALL, &ticks),
+            [
+                Value::Double(5.0),
+                Value::Double(15.0),
+                Value::Double(2.0),
+                Value::Double(9.0),
+                Value::Double(2.0),
+                Value::Double(9.0),
+                Value::Long(3),
+                Value::Double(13f64.sqrt()),
+                Value::Double((2.0 + 27.0) / 4.0),
+            ]
+        );
+    }
+
+    #[test]
+    fn without_values_figures_are_null_and_the_count_is_zero() {
+        let figures = run(&ALL, &[(None, Some(1.0))]);
+        for (function, figure) in ALL.iter().zip(&figures) {
+            let expected = match function {
+                Function::Count => Value::Long(0),
+                _ => Value::Null,
+            };
+            assert_eq!(*figure, expected, "{function:?}");
+        }
+    }
+
+    #[test]
+    fn one_value_has_no_deviation_and_no_volume_no_vwap() {
+        assert_eq!(
+            run(
+                &[Function::Stddev, Function::Vwap],
+                &[(Some(1.0), Some(0.0))]
+            ),
+            [Value::Null, Value::Null]
+        );
+    }
+
+    #[test]
+    fn negative_and_zero_extremes_are_kept() {
+        let ticks = [(Some(-1.0), None), (Some(-3.0), None)];
+        assert_eq!(
+            run(&[Function::Min, Function::Max], &ticks),
+            [Value::Double(-3.0), Value::Double(-1.0)]
+        );
+    }
+
+    #[test]
+    fn a_window_of_a_shorter_list_ignores_what_was_added() {
+        let long = program(&[Function::Avg, Function::Max]);
+        let mut slots = vec![0.0; long.slots_of_first(1)];
+        long.add(&mut slots, &[Some(3.0), None]);
+        assert_eq!(long.finish(&slots), [Value::Double(3.0)]);
+    }
+
+    #[test]
+    fn overflow_is_null_not_infinity() {
+        let ticks = [(Some(f64::MAX), None), (Some(f64::MAX), None)];
+        assert_eq!(run(&[Function::Sum], &ticks), [Value::Null]);
+    }
+}

@@ -1,0 +1,398 @@
+//! The open windows of a shard and the tickers it knows.
+//!
+//! Owns counting ticks into windows, closing them into rows, ids of producer's duplicates, and the shard's bounds.
+//! Must never decide whether a window is closed: the watermark does.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::aggregate::Program;
+use crate::checkpoint::{Checkpoint, Generation, Latest, OpenWindow};
+use crate::generation;
+use crate::hash::key_hash;
+use crate::plan::{Function, Plan};
+use crate::row::{DeadReason, Row};
+use crate::sequence::SequenceNumber;
+use crate::tick::{Tick, Unusable};
+use crate::time::{Date, Micros};
+
+type FixedState = foldhash::fast::FixedState;
+// The ban is on the random default hasher; this one is fixed.
+#[allow(clippy::disallowed_types)]
+type Map<K, V> = std::collections::HashMap<K, V, FixedState>;
+#[allow(clippy::disallowed_types)]
+type Set<K> = std::collections::HashSet<K, FixedState>;
+
+/// A ticker that the shard knows.
+#[derive(Debug)]
+struct Ticker {
+    name: Arc<str>,
+    hash: u128,
+    close: Option<f64>,
+    /// Event time of the newest tick.
+    newest: Micros,
+    /// Ids of its open windows.
+    ids: Set<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Window {
+    start: Micros,
+    trade_date: Date,
+    dated: bool,
+    ticks: u64,
+    slots: Vec<f64>,
+    first_sequence: SequenceNumber,
+    last_sequence: SequenceNumber,
+    ids: Vec<Arc<str>>,
+}
+
+/// A ticker as the table knows it: its index when it is known, and its key's hash.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    index: Option<u32>,
+    /// The hash of the ticker as partition key.
+    pub hash: u128,
+}
+
+impl Known {
+    /// True when the shard has had a tick of it.
+    pub fn is_known(&self) -> bool {
+        self.index.is_some()
+    }
+}
+
+/// Open windows and known tickers.
+#[derive(Debug)]
+pub struct WindowTable {
+    plan: Arc<Plan>,
+    generations: Vec<Generation>,
+    program: Program,
+    /// Where the close stands among a tick's numbers.
+    close_index: usize,
+    tickers: Vec<Ticker>,
+    by_name: Map<Arc<str>, u32>,
+    /// By end, then ticker.
+    windows: BTreeMap<Micros, Map<u32, Window>>,
+    open: usize,
+    ids: usize,
+}
+
+impl WindowTable {
+    /// The windows and tickers of a checkpoint, under the figures of `generations`.
+    pub fn restore(plan: Arc<Plan>, generations: Vec<Generation>, checkpoint: &Checkpoint) -> Self {
+        let keys = number_keys(&plan, &generations);
+        let index_of = |key: &str| keys.iter().position(|own| own == key).unwrap_or(0);
+        let aggregates = generation::newest(&generations);
+        let mut table = WindowTable {
+            program: Program::new(aggregates, &plan.record.volume, index_of),
+            close_index: index_of(&plan.record.close),
+            plan,
+            generations,
+            tickers: Vec::new(),
+            by_name: Map::default(),
+            windows: BTreeMap::new(),
+            open: 0,
+            ids: 0,
+        };
+        for latest in &checkpoint.latest {
+            let index = table.add_ticker(&latest.ticker, key_hash(&latest.ticker));
+            let ticker = &mut table.tickers[index as usize];
+            ticker.close = latest.close;
+            ticker.newest = latest.event_time;
+        }
+        for window in &checkpoint.windows {
+            table.restore_window(window);
+        }
+        table
+    }
+
+    fn restore_window(&mut self, window: &OpenWindow) {
+        let index = match self.by_name.get(&window.ticker) {
+            Some(index) => *index,
+            None => self.add_ticker(&window.ticker, key_hash(&window.ticker)),
+        };
+        self.ids += window.ids.len();
+        self.open += 1;
+        let ticker = &mut self.tickers[index as usize];
+        ticker.ids.extend(window.ids.iter().cloned());
+        let end = window.start.plus(self.plan.window_size);
+        self.windows.entry(end).or_default().insert(
+            index,
+            Window {
+                start: window.start,
+                trade_date: window.trade_date,
+                dated: window.dated,
+                ticks: window.ticks,
+                slots: window.slots.clone(),
+                first_sequence: window.first_sequence.clone(),
+                last_sequence: window.last_sequence.clone(),
+                ids: window.ids.clone(),
+            },
+        );
+    }
+
+    /// What the table knows of a ticker.
+    pub fn look_up(&self, ticker: &str) -> Known {
+        match self.by_name.get(ticker) {
+            Some(index) => Known {
+                index: Some(*index),
+                hash: self.tickers[*index as usize].hash,
+            },
+            None => Known {
+                index: None,
+                hash: key_hash(ticker),
+            },
+        }
+    }
+
+    /// True when the tick carries a value for at least one figure.
+    pub fn is_usable(&self, numbers: &[Option<f64>]) -> bool {
+        self.program.is_usable(numbers)
+    }
+
+    /// The end of the window that holds an event time.
+    pub fn window_end(&self, event_time: Micros) -> Micros {
+        let size = self.plan.window_size;
+        event_time.window_start(size).plus(size)
+    }
+
+    /// True when the tick's id stands in an open window of its ticker.
+    pub fn is_duplicate(&self, tick: &Tick<'_>, known: Known) -> bool {
+        match (tick.id.as_deref(), known.index) {
+            (Some(id), Some(index)) => self.tickers[index as usize].ids.contains(id),
+            _ => false,
+        }
+    }
+
+    /// The bound that the tick would break, if any.
+    pub fn bound_broken(&self, tick: &Tick<'_>, known: Known) -> Option<Unusable> {
+        let limits = self.plan.limits;
+        let full = |reason, limit: usize, what: &str| {
+            Some(Unusable {
+                reason,
+                detail: format!("the shard already has {limit} {what}, its limit"),
+            })
+        };
+        if !known.is_known() && self.tickers.len() >= limits.tickers {
+            return full(DeadReason::TooManyTickers, limits.tickers, "tickers");
+        }
+        if self.open >= limits.open_windows && self.opens_window(tick, known) {
+            return full(
+                DeadReason::TooManyWindows,
+                limits.open_windows,
+                "open windows",
+            );
+        }
+        if tick.id.is_some() && self.ids >= limits.ids {
+            return full(DeadReason::TooManyIds, limits.ids, "ids in open windows");
+        }
+        None
+    }
+
+    fn opens_window(&self, tick: &Tick<'_>, known: Known) -> bool {
+        let end = self.window_end(tick.event_time);
+        let windows = self.windows.get(&end);
+        match (known.index, windows) {
+            (Some(index), Some(windows)) => !windows.contains_key(&index),
+            _ => true,
+        }
+    }
+
+    /// Counts a tick into its window, which is opened if need be.
+    pub fn count(
+        &mut self,
+        sequence: &SequenceNumber,
+        tick: &Tick<'_>,
+        known: Known,
+        numbers: &[Option<f64>],
+    ) {
+        let index = match known.index {
+            Some(index) => index,
+            None => self.add_ticker(&Arc::from(tick.ticker.as_ref()), known.hash),
+        };
+        let end = self.window_end(tick.event_time);
+        let start = end.minus(self.plan.window_size);
+        let slots = self.slots_at(start);
+        let window = self
+            .windows
+            .entry(end)
+            .or_default()
+            .entry(index)
+            .or_insert_with(|| {
+                self.open += 1;
+                Window {
+                    start,
+                    trade_date: tick.event_time.date(),
+                    dated: false,
+                    ticks: 0,
+                    slots: vec![0.0; slots],
+                    first_sequence: sequence.clone(),
+                    last_sequence: sequence.clone(),
+                    ids: Vec::new(),
+                }
+            });
+        if let (false, Some(date)) = (window.dated, tick.trade_date) {
+            window.trade_date = date;
+            window.dated = true;
+        }
+        window.ticks += 1;
+        window.last_sequence.clone_from(sequence);
+        self.program.add(&mut window.slots, numbers);
+        let ticker = &mut self.tickers[index as usize];
+        if let Some(id) = &tick.id {
+            let id: Arc<str> = id.as_ref().into();
+            window.ids.push(id.clone());
+            ticker.ids.insert(id);
+            self.ids += 1;
+        }
+        ticker.note_latest(tick.event_time, numbers[self.close_index]);
+    }
+
+    /// Closes the windows that end at or before `watermark`; rows come in the order of (end, ticker).
+    pub fn close_through(&mut self, watermark: Micros) -> Vec<Row> {
+        let mut rows = Vec::new();
+        while let Some(entry) = self.windows.first_entry() {
+            if *entry.key() > watermark {
+                break;
+            }
+            let (end, windows) = entry.remove_entry();
+            let first = rows.len();
+            self.open -= windows.len();
+            for (index, window) in windows {
+                self.ids -= window.ids.len();
+                let ticker = &mut self.tickers[index as usize];
+                for id in &window.ids {
+                    ticker.ids.remove(id);
+                }
+                rows.push(self.row(index, end, &window));
+            }
+            rows[first..].sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
+        }
+        rows
+    }
+
+    /// The end of the newest open window.
+    pub fn newest_end(&self) -> Option<Micros> {
+        self.windows.keys().next_back().copied()
+    }
+
+    /// How many windows are open.
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// The figures that windows compute, oldest first.
+    pub fn generations(&self) -> &[Generation] {
+        &self.generations
+    }
+
+    /// Open windows as a checkpoint holds them, by (start, ticker).
+    pub fn open_windows(&self) -> Vec<OpenWindow> {
+        let mut open: Vec<OpenWindow> = Vec::with_capacity(self.open);
+        for windows in self.windows.values() {
+            let first = open.len();
+            open.extend(windows.iter().map(|(index, window)| OpenWindow {
+                ticker: self.tickers[*index as usize].name.clone(),
+                start: window.start,
+                trade_date: window.trade_date,
+                dated: window.dated,
+                ticks: window.ticks,
+                slots: window.slots.clone(),
+                first_sequence: window.first_sequence.clone(),
+                last_sequence: window.last_sequence.clone(),
+                ids: window.ids.clone(),
+            }));
+            open[first..].sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
+        }
+        open
+    }
+
+    /// Every known ticker with its latest close, by ticker.
+    pub fn latest(&self) -> Vec<Latest> {
+        let mut latest: Vec<Latest> = self
+            .tickers
+            .iter()
+            .map(|ticker| Latest {
+                ticker: ticker.name.clone(),
+                close: ticker.close,
+                event_time: ticker.newest,
+            })
+            .collect();
+        latest.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
+        latest
+    }
+
+    /// The newest open window of each ticker, as the row that it would be if it closed now.
+    pub fn provisional(&self) -> BTreeMap<Arc<str>, Row> {
+        let mut rows = BTreeMap::new();
+        for (end, windows) in &self.windows {
+            for (index, window) in windows {
+                let row = self.row(*index, *end, window);
+                rows.insert(row.ticker.clone(), row);
+            }
+        }
+        rows
+    }
+
+    fn row(&self, index: u32, end: Micros, window: &Window) -> Row {
+        Row {
+            ticker: self.tickers[index as usize].name.clone(),
+            trade_date: window.trade_date,
+            window_start: window.start,
+            window_end: end,
+            values: self.program.finish(&window.slots),
+            ticks: window.ticks,
+            first_sequence: window.first_sequence.clone(),
+            last_sequence: window.last_sequence.clone(),
+        }
+    }
+
+    fn add_ticker(&mut self, name: &Arc<str>, hash: u128) -> u32 {
+        // Fits: the limit on tickers is far below.
+        let index = u32::try_from(self.tickers.len()).unwrap_or(u32::MAX);
+        self.by_name.insert(name.clone(), index);
+        self.tickers.push(Ticker {
+            name: name.clone(),
+            hash,
+            close: None,
+            newest: Micros(i64::MIN),
+            ids: Set::default(),
+        });
+        index
+    }
+
+    fn slots_at(&self, start: Micros) -> usize {
+        self.program
+            .slots_of_first(generation::at(&self.generations, start).len())
+    }
+}
+
+impl Ticker {
+    /// The close of the highest event time counts; of equals, the later one.
+    fn note_latest(&mut self, event_time: Micros, close: Option<f64>) {
+        if event_time < self.newest {
+            return;
+        }
+        self.newest = event_time;
+        if close.is_some() {
+            self.close = close;
+        }
+    }
+}
+
+/// The JSON keys whose numbers the figures need, the close first.
+pub fn number_keys(plan: &Plan, generations: &[Generation]) -> Vec<String> {
+    let aggregates = generation::newest(generations);
+    let wants_volume = aggregates
+        .iter()
+        .any(|aggregate| aggregate.function == Function::Vwap);
+    let fields = aggregates.iter().map(|aggregate| &aggregate.field);
+    let mut keys = vec![plan.record.close.clone()];
+    for key in fields.chain(wants_volume.then_some(&plan.record.volume)) {
+        if !keys.contains(key) {
+            keys.push(key.clone());
+        }
+    }
+    keys
+}
