@@ -57,7 +57,10 @@ impl Attempt<'_> {
             attempts: self.number,
             detail,
         };
-        Failure::Transient { error, maybe_applied }
+        Failure::Transient {
+            error,
+            maybe_applied,
+        }
     }
 
     fn throttled(&self, detail: String) -> Failure {
@@ -67,7 +70,10 @@ impl Attempt<'_> {
             attempts: self.number,
             detail,
         };
-        Failure::Transient { error, maybe_applied: false }
+        Failure::Transient {
+            error,
+            maybe_applied: false,
+        }
     }
 
     fn rejected(&self, detail: String) -> Failure {
@@ -90,7 +96,9 @@ impl Attempt<'_> {
         let action = match &self.root.place {
             Place::Bucket(bucket) => bucket_action(self.operation, bucket, &self.root.prefix),
             Place::Directory(path) => match self.operation {
-                Operation::Get | Operation::Head | Operation::List => format!("reading in {}", path.display()),
+                Operation::Get | Operation::Head | Operation::List => {
+                    format!("reading in {}", path.display())
+                }
                 _ => format!("writing in {}", path.display()),
             },
             Place::Given => self.operation.to_string(),
@@ -127,7 +135,9 @@ impl Attempt<'_> {
             },
             E::AlreadyExists { .. } if self.operation == Operation::Create => Failure::Exists,
             E::AlreadyExists { .. } => self.transient(true, said.text),
-            E::PermissionDenied { .. } if is_about_credentials(&said.code) => self.credentials(said.text),
+            E::PermissionDenied { .. } if is_about_credentials(&said.code) => {
+                self.credentials(said.text)
+            }
             E::PermissionDenied { .. } => self.denied(said.text),
             E::Unauthenticated { .. } => self.credentials(said.text),
             E::InvalidPath { source } => Failure::Permanent(StoreError::BadKey {
@@ -177,15 +187,19 @@ impl Attempt<'_> {
         }
         match fault.kind() {
             io::ErrorKind::NotFound => Failure::Absent,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Failure::Permanent(StoreError::Full {
-                url: self.url(),
-                operation: self.operation,
-            }),
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => self.denied(detail),
-            io::ErrorKind::Unsupported => self.rejected(detail),
-            io::ErrorKind::Interrupted | io::ErrorKind::TimedOut | io::ErrorKind::StaleNetworkFileHandle => {
-                self.transient(applied, detail)
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Failure::Permanent(StoreError::Full {
+                    url: self.url(),
+                    operation: self.operation,
+                })
             }
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                self.denied(detail)
+            }
+            io::ErrorKind::Unsupported => self.rejected(detail),
+            io::ErrorKind::Interrupted
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::StaleNetworkFileHandle => self.transient(applied, detail),
             _ => Failure::Permanent(StoreError::Io {
                 url: self.url(),
                 operation: self.operation,
@@ -209,7 +223,12 @@ fn bucket_action(operation: Operation, bucket: &str, prefix: &str) -> String {
 }
 
 /// S3's codes for "slow down", besides the statuses 429 and 503.
-const THROTTLES: [&str; 4] = ["SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"];
+const THROTTLES: [&str; 4] = [
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+];
 
 fn is_about_credentials(code: &str) -> bool {
     matches!(
@@ -271,7 +290,7 @@ fn between(text: &str, start: &str, end: &str) -> Option<String> {
 }
 
 fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |cause| cause.source()).take(16)
+    std::iter::successors(Some(error), |&cause| cause.source()).take(16)
 }
 
 fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
@@ -288,18 +307,28 @@ mod tests {
     }
 
     fn attempt(root: &Root, operation: Operation) -> Attempt<'_> {
-        Attempt { root, operation, key: "k", number: 3 }
+        Attempt {
+            root,
+            operation,
+            key: "k",
+            number: 3,
+        }
     }
 
     fn generic(text: &str) -> object_store::Error {
-        object_store::Error::Generic { store: "S3", source: text.to_owned().into() }
+        object_store::Error::Generic {
+            store: "S3",
+            source: text.to_owned().into(),
+        }
     }
 
     #[test]
     fn a_denied_write_names_the_action_and_the_objects() {
         let error = object_store::Error::PermissionDenied {
             path: "out/k".into(),
-            source: "status code: 403: <Error><Code>AccessDenied</Code><Message>no</Message></Error>".into(),
+            source:
+                "status code: 403: <Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+                    .into(),
         };
         let Failure::Permanent(error) = attempt(&root(), Operation::Create).classify(&error) else {
             panic!("not permanent");
@@ -313,13 +342,21 @@ mod tests {
     #[test]
     fn only_answers_that_rule_it_out_say_that_nothing_was_applied() {
         let cases = [
-            ("status code: 503: <Error><Code>SlowDown</Code></Error>", false),
-            ("status code: 500: <Error><Code>InternalError</Code></Error>", true),
+            (
+                "status code: 503: <Error><Code>SlowDown</Code></Error>",
+                false,
+            ),
+            (
+                "status code: 500: <Error><Code>InternalError</Code></Error>",
+                true,
+            ),
             ("connection reset", true),
         ];
         for (text, expected) in cases {
             match attempt(&root(), Operation::Create).classify(&generic(text)) {
-                Failure::Transient { maybe_applied, .. } => assert_eq!(maybe_applied, expected, "{text}"),
+                Failure::Transient { maybe_applied, .. } => {
+                    assert_eq!(maybe_applied, expected, "{text}")
+                }
                 other => panic!("{text}: {other:?}"),
             }
         }
@@ -327,11 +364,17 @@ mod tests {
 
     #[test]
     fn a_missing_bucket_is_told_from_a_missing_object() {
-        let missing = |text: &'static str| object_store::Error::NotFound { path: "k".into(), source: text.into() };
+        let missing = |text: &'static str| object_store::Error::NotFound {
+            path: "k".into(),
+            source: text.into(),
+        };
         let bucket = missing("status code: 404: <Error><Code>NoSuchBucket</Code></Error>");
         let object = missing("status code: 404: <Error><Code>NoSuchKey</Code></Error>");
         let get = attempt(&root(), Operation::Get).classify(&bucket);
-        assert!(matches!(get, Failure::Permanent(StoreError::NoSuchBucket { .. })), "{get:?}");
+        assert!(
+            matches!(get, Failure::Permanent(StoreError::NoSuchBucket { .. })),
+            "{get:?}"
+        );
         let get = attempt(&root(), Operation::Get).classify(&object);
         assert!(matches!(get, Failure::Absent), "{get:?}");
     }
@@ -339,10 +382,15 @@ mod tests {
     #[test]
     fn wrong_credentials_and_regions_say_what_to_set() {
         for (text, hint) in [
-            ("status code: 400: <Code>ExpiredToken</Code>", "aws sso login"),
+            (
+                "status code: 400: <Code>ExpiredToken</Code>",
+                "aws sso login",
+            ),
             ("Received redirect without LOCATION", "AWS_REGION"),
         ] {
-            let Failure::Permanent(error) = attempt(&root(), Operation::List).classify(&generic(text)) else {
+            let Failure::Permanent(error) =
+                attempt(&root(), Operation::List).classify(&generic(text))
+            else {
                 panic!("not permanent: {text}");
             };
             assert!(error.to_string().contains(hint), "{error}");

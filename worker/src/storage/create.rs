@@ -60,33 +60,41 @@ impl Store {
         options: CreateOptions<'_>,
     ) -> Result<Created, StoreError> {
         let overall = Deadline::after(self.policy.overall);
-        let overall = options.deadline.map_or(overall, |deadline| deadline.min(overall));
+        let overall = options
+            .deadline
+            .map_or(overall, |deadline| deadline.min(overall));
         let mut pauses = self.policy.pauses();
-        // The number of the first attempt that may have taken effect decides what a later failure means.
+        // Once an attempt may have taken effect, no later failure is certain.
         let mut maybe_applied = false;
         let mut number = 1;
         loop {
-            if options.before_attempt.is_some_and(|guard| guard().is_err()) || overall.check().is_err() {
-                let error = StoreError::Expired { url: self.url_of(key), operation: Operation::Create };
-                return Err(self.failed(key, error, maybe_applied));
+            let guard = options.before_attempt.map_or(Ok(()), |guard| guard());
+            if let Err(expired) = guard.and_then(|()| overall.check()) {
+                return Err(self.failed(key, self.expired(key, expired), maybe_applied));
             }
             let error = match self.try_create(key, &bytes, number, overall).await? {
                 Ok(()) => return Ok(Created::New),
                 Err(Failure::Exists) => {
                     // From here on the object may be ours: only its bytes can tell.
                     maybe_applied = true;
-                    match self.get(key).await {
+                    let read = overall.run(self.get(key)).await;
+                    match read.unwrap_or_else(|expired| Err(self.expired(key, expired))) {
                         Ok(Some(found)) => return Ok(compare(&bytes, found, options.same)),
                         // S3's 409 for two writers at once also reads as "exists": nothing is there yet.
                         Ok(None) => vanished(self, key, number),
                         Err(error) => return Err(self.failed(key, error, true)),
                     }
                 }
-                Err(Failure::Transient { error, maybe_applied: this }) => {
+                Err(Failure::Transient {
+                    error,
+                    maybe_applied: this,
+                }) => {
                     maybe_applied |= this;
                     error
                 }
-                Err(Failure::Permanent(error)) => return Err(self.failed(key, error, maybe_applied)),
+                Err(Failure::Permanent(error)) => {
+                    return Err(self.failed(key, error, maybe_applied));
+                }
                 Err(Failure::Absent) => vanished(self, key, number),
             };
             match pauses.next() {
@@ -105,7 +113,12 @@ impl Store {
         overall: Deadline,
     ) -> Result<Result<(), Failure>, StoreError> {
         let path = self.root.path_of(key)?;
-        let attempt = Attempt { root: &self.root, operation: Operation::Create, key, number };
+        let attempt = Attempt {
+            root: &self.root,
+            operation: Operation::Create,
+            key,
+            number,
+        };
         let put = self.objects.put_opts(
             &path,
             PutPayload::from_bytes(bytes.clone()),
@@ -119,9 +132,19 @@ impl Store {
         })
     }
 
+    fn expired(&self, key: &str, _: Expired) -> StoreError {
+        StoreError::Expired {
+            url: self.url_of(key),
+            operation: Operation::Create,
+        }
+    }
+
     fn failed(&self, key: &str, error: StoreError, maybe_applied: bool) -> StoreError {
         if maybe_applied {
-            StoreError::Unknown { url: self.url_of(key), cause: Box::new(error) }
+            StoreError::Unknown {
+                url: self.url_of(key),
+                cause: Box::new(error),
+            }
         } else {
             error
         }

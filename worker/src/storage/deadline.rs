@@ -106,7 +106,10 @@ mod tests {
     #[tokio::test]
     async fn work_that_never_ends_is_given_up() {
         let deadline = Deadline::after(Duration::from_millis(5));
-        assert_eq!(deadline.run(std::future::pending::<()>()).await, Err(Expired));
+        assert_eq!(
+            deadline.run(std::future::pending::<()>()).await,
+            Err(Expired)
+        );
         assert_eq!(deadline.check(), Err(Expired));
     }
 

@@ -108,7 +108,9 @@ pub enum StoreError {
         detail: String,
     },
     /// The bucket doesn't exist.
-    #[error("can't {operation} {url}: the bucket {bucket} doesn't exist; create it or correct the URL")]
+    #[error(
+        "can't {operation} {url}: the bucket {bucket} doesn't exist; create it or correct the URL"
+    )]
     NoSuchBucket {
         /// The object or store.
         url: String,
@@ -146,7 +148,9 @@ pub enum StoreError {
         detail: String,
     },
     /// The disk is full. Nothing was written.
-    #[error("can't {operation} {url}: no space is left on the disk; free some: nothing was written")]
+    #[error(
+        "can't {operation} {url}: no space is left on the disk; free some: nothing was written"
+    )]
     Full {
         /// The object.
         url: String,
@@ -194,7 +198,9 @@ pub enum StoreError {
         operation: Operation,
     },
     /// An attempt may have taken effect. Keep the same bytes and create again: never other bytes.
-    #[error("it isn't known whether {url} was written; the same bytes must be sent again (last: {cause})")]
+    #[error(
+        "it isn't known whether {url} was written; the same bytes must be sent again (last: {cause})"
+    )]
     Unknown {
         /// The object.
         url: String,
@@ -215,7 +221,9 @@ impl StoreError {
     /// True when trying the same again later may help without anybody's action.
     pub fn is_transient(&self) -> bool {
         match self {
-            StoreError::Throttled { .. } | StoreError::Unavailable { .. } | StoreError::Expired { .. } => true,
+            StoreError::Throttled { .. }
+            | StoreError::Unavailable { .. }
+            | StoreError::Expired { .. } => true,
             StoreError::Unknown { cause, .. } => cause.is_transient(),
             _ => false,
         }

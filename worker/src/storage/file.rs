@@ -12,6 +12,7 @@ use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path as FsPath, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
-    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMode,
-    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta,
+    ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
@@ -129,7 +130,14 @@ fn sync_directory(path: &FsPath) -> Result<(), FileFault> {
     let directory = File::open(path).map_err(fault("open the directory", path))?;
     match directory.sync_all() {
         // Some network file systems have no fsync for directories: their server keeps names durable itself.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported
+            ) =>
+        {
+            Ok(())
+        }
         other => other.map_err(fault("fsync the directory", path)),
     }
 }
@@ -155,6 +163,15 @@ impl Drop for Staged {
     }
 }
 
+/// Tells the writing thread, when dropped, that nobody waits for it any more.
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 enum Placed {
     Done,
     Exists,
@@ -163,13 +180,23 @@ enum Placed {
 }
 
 impl Disk {
-    fn write(&self, target: &FsPath, payload: &PutPayload, create: bool) -> Result<(), Error> {
+    /// `given_up` is asked right before the object is put in place: a request whose caller is gone must not land later.
+    fn write(
+        &self,
+        target: &FsPath,
+        payload: &PutPayload,
+        create: bool,
+        given_up: &AtomicBool,
+    ) -> Result<(), Error> {
         let parent = target.parent().unwrap_or(&self.root);
         for _ in 0..MAX_TRIES {
             let Some(staged) = self.stage(payload)? else {
                 continue;
             };
             self.ensure_directory(parent)?;
+            if given_up.load(Ordering::SeqCst) {
+                return Err(fault("write", target)(io::ErrorKind::TimedOut.into()).into());
+            }
             match place(&staged.path, target, create)? {
                 Placed::Lost => self.forget(parent),
                 Placed::Done => return after_placing(sync_directory(parent)),
@@ -183,7 +210,9 @@ impl Disk {
                 }
             }
         }
-        let lost = io::Error::other("staged files vanish again and again: does another program clean this directory?");
+        let lost = io::Error::other(
+            "staged files vanish again and again: does another program clean this directory?",
+        );
         Err(fault("write", target)(lost).into())
     }
 
@@ -198,7 +227,7 @@ impl Disk {
             }
             other => other,
         };
-        let mut file = file.map_err(fault("create", &path))?;
+        let file = file.map_err(fault("create", &path))?;
         let locked = file.try_lock();
         let mut staged = Staged { path, _lock: file };
         if matches!(locked, Err(TryLockError::WouldBlock)) {
@@ -206,7 +235,8 @@ impl Disk {
         }
         let file = &mut staged._lock;
         for chunk in payload {
-            file.write_all(chunk).map_err(fault("write", &staged.path))?;
+            file.write_all(chunk)
+                .map_err(fault("write", &staged.path))?;
         }
         file.sync_all().map_err(fault("fsync", &staged.path))?;
         Ok(Some(staged))
@@ -217,7 +247,10 @@ impl Disk {
         if directory == self.root || self.known().contains(directory) {
             return Ok(());
         }
-        let Some(parent) = directory.parent().filter(|parent| parent.starts_with(&self.root)) else {
+        let Some(parent) = directory
+            .parent()
+            .filter(|parent| parent.starts_with(&self.root))
+        else {
             return Ok(());
         };
         self.ensure_directory(parent)?;
@@ -275,7 +308,9 @@ impl Disk {
 
 fn is_stale(file: &File) -> bool {
     let age = file.metadata().and_then(|found| found.modified());
-    age.ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > STALE)
+    age.ok()
+        .and_then(|at| at.elapsed().ok())
+        .is_some_and(|age| age > STALE)
 }
 
 fn random_name() -> Result<String, FileFault> {
@@ -316,8 +351,10 @@ fn link_or_rename(staged: &FsPath, target: &FsPath) -> io::Result<()> {
         Ok(()) => return Ok(()),
         Err(error) => error,
     };
-    let no_links = matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported)
-        || error.kind() == io::ErrorKind::TooManyLinks;
+    let no_links = matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::Unsupported
+    ) || error.kind() == io::ErrorKind::TooManyLinks;
     if !no_links {
         return Err(error);
     }
@@ -340,12 +377,19 @@ fn unsupported(operation: &str) -> Error {
 }
 
 fn is_staged(path: &Path) -> bool {
-    path.as_ref().strip_prefix(STAGING).is_some_and(|rest| rest.starts_with('/'))
+    path.as_ref()
+        .strip_prefix(STAGING)
+        .is_some_and(|rest| rest.starts_with('/'))
 }
 
 #[async_trait]
 impl ObjectStore for FileStore {
-    async fn put_opts(&self, location: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
         let create = match options.mode {
             PutMode::Create => true,
             PutMode::Overwrite => false,
@@ -353,14 +397,21 @@ impl ObjectStore for FileStore {
         };
         let target = self.reader.path_to_filesystem(location)?;
         let disk = self.disk.clone();
-        tokio::task::spawn_blocking(move || disk.write(&target, &payload, create)).await??;
+        let given_up = Arc::new(AtomicBool::new(false));
+        let _dropped = GiveUp(given_up.clone());
+        tokio::task::spawn_blocking(move || disk.write(&target, &payload, create, &given_up))
+            .await??;
         Ok(PutResult {
             e_tag: None,
             version: None,
         })
     }
 
-    async fn put_multipart_opts(&self, _: &Path, _: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+    async fn put_multipart_opts(
+        &self,
+        _: &Path,
+        _: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
         Err(unsupported("multipart upload"))
     }
 
@@ -368,7 +419,10 @@ impl ObjectStore for FileStore {
         self.reader.get_opts(location, options).await
     }
 
-    fn delete_stream(&self, locations: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
         let (disk, reader) = (self.disk.clone(), self.reader.clone());
         self.reader
             .delete_stream(locations)
@@ -376,7 +430,8 @@ impl ObjectStore for FileStore {
                 let (disk, target) = (disk.clone(), reader.path_to_filesystem(&location));
                 async move {
                     let target = target?;
-                    let emptied = move || target.parent().map(|parent| disk.remove_if_empty(parent));
+                    let emptied =
+                        move || target.parent().map(|parent| disk.remove_if_empty(parent));
                     tokio::task::spawn_blocking(emptied).await?;
                     Ok(location)
                 }
@@ -386,17 +441,25 @@ impl ObjectStore for FileStore {
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let all = self.reader.list(prefix);
-        all.try_filter(|meta| std::future::ready(!is_staged(&meta.location))).boxed()
+        all.try_filter(|meta| std::future::ready(!is_staged(&meta.location)))
+            .boxed()
     }
 
-    fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
         let all = self.reader.list_with_offset(prefix, offset);
-        all.try_filter(|meta| std::future::ready(!is_staged(&meta.location))).boxed()
+        all.try_filter(|meta| std::future::ready(!is_staged(&meta.location)))
+            .boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let mut found = self.reader.list_with_delimiter(prefix).await?;
-        found.common_prefixes.retain(|path| path.as_ref() != STAGING);
+        found
+            .common_prefixes
+            .retain(|path| path.as_ref() != STAGING);
         found.objects.retain(|meta| !is_staged(&meta.location));
         Ok(found)
     }
@@ -404,4 +467,10 @@ impl ObjectStore for FileStore {
     async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
         Err(unsupported("copy"))
     }
+}
+
+/// The error of a full disk, for the scripted store of tests.
+#[cfg(any(test, feature = "failpoints"))]
+pub(super) fn full(path: &str) -> Error {
+    fault("write", FsPath::new(path))(io::ErrorKind::StorageFull.into()).into()
 }

@@ -51,7 +51,10 @@ async fn check(store: &Store, folder: &str) -> Result<(), StoreError> {
     if listed.len() != 2 {
         return Err(unsound(
             store,
-            format!("of 2 objects that were just created, its listing shows {}", listed.len()),
+            format!(
+                "of 2 objects that were just created, its listing shows {}",
+                listed.len()
+            ),
         ));
     }
     Ok(())
@@ -61,7 +64,9 @@ async fn twice(store: &Store, key: &str) -> Result<(), StoreError> {
     let (first, second) = (Bytes::from_static(b"first"), Bytes::from_static(b"second"));
     match known(store.create(key, first.clone()).await)? {
         Created::New | Created::AlreadyOurs => {}
-        Created::Exists(_) => return Err(unsound(store, "a new object was there already".to_owned())),
+        Created::Exists(_) => {
+            return Err(unsound(store, "a new object was there already".to_owned()));
+        }
     }
     match known(store.create(key, second).await)? {
         Created::Exists(found) if found == first => {}
@@ -74,12 +79,18 @@ async fn twice(store: &Store, key: &str) -> Result<(), StoreError> {
             ));
         }
         Created::Exists(_) => {
-            return Err(unsound(store, "a create that failed changed the object".to_owned()));
+            return Err(unsound(
+                store,
+                "a create that failed changed the object".to_owned(),
+            ));
         }
     }
     match store.get(key).await? {
         Some(found) if found == first => Ok(()),
-        _ => Err(unsound(store, "an object that was just created can't be read back".to_owned())),
+        _ => Err(unsound(
+            store,
+            "an object that was just created can't be read back".to_owned(),
+        )),
     }
 }
 
@@ -95,7 +106,10 @@ async fn race(store: &Store, key: &str) -> Result<(), StoreError> {
     let [winner] = winners[..] else {
         return Err(unsound(
             store,
-            format!("of {RACERS} concurrent creates of one object {} succeeded in place of one", winners.len()),
+            format!(
+                "of {RACERS} concurrent creates of one object {} succeeded in place of one",
+                winners.len()
+            ),
         ));
     };
     match store.get(key).await? {
@@ -111,7 +125,11 @@ async fn race(store: &Store, key: &str) -> Result<(), StoreError> {
 fn known(outcome: Result<Created, StoreError>) -> Result<Created, StoreError> {
     outcome.map_err(|error| match error {
         StoreError::Unknown { cause, .. } => *cause,
-        StoreError::Rejected { url, operation: Operation::Create, detail } => StoreError::Unsound {
+        StoreError::Rejected {
+            url,
+            operation: Operation::Create,
+            detail,
+        } => StoreError::Unsound {
             url,
             reason: format!("it refuses create-if-absent: {detail}. {KNOWN_TO_WORK}"),
         },
@@ -122,6 +140,8 @@ fn known(outcome: Result<Created, StoreError>) -> Result<Created, StoreError> {
 fn unsound(store: &Store, seen: String) -> StoreError {
     StoreError::Unsound {
         url: store.url().to_owned(),
-        reason: format!("{seen}; two workers could both believe that their write counts. {KNOWN_TO_WORK}"),
+        reason: format!(
+            "{seen}; two workers could both believe that their write counts. {KNOWN_TO_WORK}"
+        ),
     }
 }

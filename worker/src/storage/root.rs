@@ -47,8 +47,13 @@ impl Root {
             if bucket.is_empty() {
                 return Err(bad("the bucket is missing"));
             }
-            if !bucket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)) {
-                return Err(bad("a bucket's name has letters, digits, dots and hyphens only"));
+            if !bucket
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+            {
+                return Err(bad(
+                    "a bucket's name has letters, digits, dots and hyphens only",
+                ));
             }
             Path::parse(prefix).map_err(|error| bad(&error.to_string()))?;
             return Ok(Root {
@@ -64,7 +69,8 @@ impl Root {
     }
 
     fn directory(rest: &str) -> Result<Root, String> {
-        let relative = rest == "." || rest.starts_with("./") || rest == ".." || rest.starts_with("../");
+        let relative =
+            rest == "." || rest.starts_with("./") || rest == ".." || rest.starts_with("../");
         if rest.is_empty() {
             return Err("the path is missing".to_owned());
         }
@@ -76,7 +82,9 @@ impl Root {
         }
         let path = std::path::absolute(rest).map_err(|error| error.to_string())?;
         Ok(Root {
-            url: format!("file://{}", path.display()).trim_end_matches('/').to_owned(),
+            url: format!("file://{}", path.display())
+                .trim_end_matches('/')
+                .to_owned(),
             place: Place::Directory(path),
             prefix: String::new(),
         })
@@ -86,7 +94,9 @@ impl Root {
     pub(crate) fn given(name: &str, prefix: &str) -> Root {
         let prefix = prefix.trim_matches('/').to_owned();
         Root {
-            url: format!("{name}://{prefix}").trim_end_matches('/').to_owned(),
+            url: format!("{name}://{prefix}")
+                .trim_end_matches('/')
+                .to_owned(),
             place: Place::Given,
             prefix,
         }
@@ -117,10 +127,16 @@ impl Root {
             return Err(bad("it begins or ends with a slash".to_owned()));
         }
         if full.len() > MAX_KEY_BYTES {
-            return Err(bad(format!("it has more than {MAX_KEY_BYTES} bytes with the prefix")));
+            return Err(bad(format!(
+                "it has more than {MAX_KEY_BYTES} bytes with the prefix"
+            )));
         }
-        if matches!(self.place, Place::Directory(_)) && full.split('/').any(|part| part.len() > MAX_NAME_BYTES) {
-            return Err(bad(format!("a part of it has more than {MAX_NAME_BYTES} bytes")));
+        if matches!(self.place, Place::Directory(_))
+            && full.split('/').any(|part| part.len() > MAX_NAME_BYTES)
+        {
+            return Err(bad(format!(
+                "a part of it has more than {MAX_NAME_BYTES} bytes"
+            )));
         }
         Path::parse(&full).map_err(|error| bad(error.to_string()))
     }
@@ -152,7 +168,10 @@ mod tests {
         let root = Root::parse("s3://my-lake/stream ing/ä%20/").unwrap();
         assert_eq!(root.place, Place::Bucket("my-lake".into()));
         assert_eq!(root.prefix, "stream ing/ä%20");
-        assert_eq!(root.path_of("ticker=%5EGSPC/x").unwrap().as_ref(), "stream ing/ä%20/ticker=%5EGSPC/x");
+        assert_eq!(
+            root.path_of("ticker=%5EGSPC/x").unwrap().as_ref(),
+            "stream ing/ä%20/ticker=%5EGSPC/x"
+        );
         assert_eq!(root.url_of("a"), "s3://my-lake/stream ing/ä%20/a");
     }
 
@@ -161,12 +180,26 @@ mod tests {
         let root = Root::parse("file://./state/x").unwrap();
         let expected = std::env::current_dir().unwrap().join("state/x");
         assert_eq!(root.place, Place::Directory(expected));
-        assert_eq!(Root::parse("file:///tmp/a b/").unwrap().url, "file:///tmp/a b");
+        assert_eq!(
+            Root::parse("file:///tmp/a b/").unwrap().url,
+            "file:///tmp/a b"
+        );
     }
 
     #[test]
     fn what_is_no_location_is_refused_with_a_hint() {
-        for url in ["", "my-lake/x", "s3://", "s3:///x", "s3a://b/x", "file://", "file://host/x", "gs://b", "s3://b/a//b", "s3://b/../c"] {
+        for url in [
+            "",
+            "my-lake/x",
+            "s3://",
+            "s3:///x",
+            "s3a://b/x",
+            "file://",
+            "file://host/x",
+            "gs://b",
+            "s3://b/a//b",
+            "s3://b/../c",
+        ] {
             let message = Root::parse(url).unwrap_err().to_string();
             assert!(message.contains("s3://BUCKET/PREFIX"), "{message}");
         }
@@ -175,7 +208,15 @@ mod tests {
     #[test]
     fn keys_that_leave_their_root_are_refused() {
         let root = Root::parse("s3://b/p").unwrap();
-        for key in ["../x", "a/../b", "a//b", "/a", "a/", "a\nb", &"x".repeat(2000)] {
+        for key in [
+            "../x",
+            "a/../b",
+            "a//b",
+            "/a",
+            "a/",
+            "a\nb",
+            &"x".repeat(2000),
+        ] {
             assert!(root.path_of(key).is_err(), "{key}");
         }
         for key in ["ticker=..", "ticker=a b", "ticker=ÄÖ", "ticker=%2F"] {

@@ -24,7 +24,11 @@ const RENEW_BEFORE: Duration = Duration::from_secs(300);
 const REREAD_AFTER: Duration = Duration::from_secs(900);
 
 /// Opens a bucket.
-pub(super) async fn open(bucket: &str, url: &str, options: &StoreOptions) -> Result<Arc<dyn ObjectStore>, StoreError> {
+pub(super) async fn open(
+    bucket: &str,
+    url: &str,
+    options: &StoreOptions,
+) -> Result<Arc<dyn ObjectStore>, StoreError> {
     let config = match &options.aws {
         Some(config) => config.clone(),
         None => load_config(options).await,
@@ -41,7 +45,10 @@ async fn load_config(options: &StoreOptions) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
     if let Some(region) = &options.region {
         let found = aws_config::default_provider::region::DefaultRegionChain::builder().build();
-        let region = found.region().await.unwrap_or_else(|| Region::new(region.clone()));
+        let region = found
+            .region()
+            .await
+            .unwrap_or_else(|| Region::new(region.clone()));
         loader = loader.region(region);
     }
     loader.load().await
@@ -66,7 +73,11 @@ fn builder(bucket: &str, options: &StoreOptions, config: &SdkConfig) -> AmazonS3
     let client = ClientOptions::new()
         .with_timeout(options.policy.attempt)
         .with_connect_timeout(options.policy.attempt.min(CONNECT))
-        .with_allow_http(endpoint.as_deref().is_some_and(|url| url.starts_with("http://")));
+        .with_allow_http(
+            endpoint
+                .as_deref()
+                .is_some_and(|url| url.starts_with("http://")),
+        );
     builder = builder.with_client_options(client);
     builder = match &endpoint {
         // Path style: other servers rarely have a host name per bucket.
@@ -126,8 +137,12 @@ impl CredentialProvider for SdkCredentials {
         let found = match self.provider.provide_credentials().await {
             Ok(found) => found,
             Err(error) => {
-                let usable = kept.as_ref().filter(|kept| kept.expires.is_none_or(|at| now < at));
-                return usable.map(|kept| kept.credential.clone()).ok_or_else(|| unauthenticated(error));
+                let usable = kept
+                    .as_ref()
+                    .filter(|kept| kept.expires.is_none_or(|at| now < at));
+                return usable
+                    .map(|kept| kept.credential.clone())
+                    .ok_or_else(|| unauthenticated(error));
             }
         };
         let renew_at = match found.expiry() {
@@ -148,7 +163,9 @@ impl CredentialProvider for SdkCredentials {
     }
 }
 
-fn unauthenticated(error: aws_credential_types::provider::error::CredentialsError) -> object_store::Error {
+fn unauthenticated(
+    error: aws_credential_types::provider::error::CredentialsError,
+) -> object_store::Error {
     use aws_credential_types::provider::error::CredentialsError as E;
     match &error {
         // The provider's own service didn't answer: worth another attempt.
@@ -189,7 +206,13 @@ mod tests {
             let call = self.calls.fetch_add(1, Ordering::SeqCst);
             future::ProvideCredentials::ready(if call < 2 {
                 let expiry = SystemTime::now() + self.life;
-                Ok(Credentials::new(format!("key{call}"), "secret", None, Some(expiry), "test"))
+                Ok(Credentials::new(
+                    format!("key{call}"),
+                    "secret",
+                    None,
+                    Some(expiry),
+                    "test",
+                ))
             } else {
                 Err(CredentialsError::not_loaded("gone"))
             })
@@ -198,8 +221,14 @@ mod tests {
 
     fn bridge(life: Duration) -> (SdkCredentials, Arc<AtomicU32>) {
         let calls = Arc::new(AtomicU32::new(0));
-        let provider = Short { life, calls: calls.clone() };
-        (SdkCredentials::new(SharedCredentialsProvider::new(provider)), calls)
+        let provider = Short {
+            life,
+            calls: calls.clone(),
+        };
+        (
+            SdkCredentials::new(SharedCredentialsProvider::new(provider)),
+            calls,
+        )
     }
 
     #[tokio::test]
@@ -222,9 +251,15 @@ mod tests {
     #[tokio::test]
     async fn without_any_credentials_the_request_is_unauthenticated() {
         let calls = Arc::new(AtomicU32::new(2));
-        let provider = Short { life: Duration::ZERO, calls };
+        let provider = Short {
+            life: Duration::ZERO,
+            calls,
+        };
         let bridge = SdkCredentials::new(SharedCredentialsProvider::new(provider));
         let error = bridge.get_credential().await.unwrap_err();
-        assert!(matches!(error, object_store::Error::Unauthenticated { .. }), "{error}");
+        assert!(
+            matches!(error, object_store::Error::Unauthenticated { .. }),
+            "{error}"
+        );
     }
 }

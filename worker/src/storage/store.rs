@@ -9,7 +9,7 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use stockstream_core::time::Micros;
@@ -128,11 +128,17 @@ impl Store {
             Place::Bucket(bucket) => s3::open(bucket, &root.url, options).await?,
             Place::Directory(path) => {
                 let (path, create) = (path.clone(), options.create_directory);
-                let opened = tokio::task::spawn_blocking(move || FileStore::open(&path, create)).await;
+                let opened =
+                    tokio::task::spawn_blocking(move || FileStore::open(&path, create)).await;
                 let opened = opened.map_err(object_store::Error::from).flatten();
                 Arc::new(opened.map_err(|error| open_error(&root, &error))?)
             }
-            Place::Given => return Err(StoreError::BadUrl { url: url.to_owned(), reason: "it names no store".into() }),
+            Place::Given => {
+                return Err(StoreError::BadUrl {
+                    url: url.to_owned(),
+                    reason: "it names no store".into(),
+                });
+            }
         };
         Ok(Store {
             objects,
@@ -179,7 +185,10 @@ impl Store {
     ///
     /// # Errors
     /// Any fault but absence.
-    pub async fn get_with_info(&self, key: &str) -> Result<Option<(Bytes, ObjectInfo)>, StoreError> {
+    pub async fn get_with_info(
+        &self,
+        key: &str,
+    ) -> Result<Option<(Bytes, ObjectInfo)>, StoreError> {
         self.get_part(key, GetOptions::default()).await
     }
 
@@ -187,23 +196,28 @@ impl Store {
     ///
     /// # Errors
     /// Any fault but absence.
-    pub async fn get_end(&self, key: &str, length: u64) -> Result<Option<(Bytes, ObjectInfo)>, StoreError> {
+    pub async fn get_end(
+        &self,
+        key: &str,
+        length: u64,
+    ) -> Result<Option<(Bytes, ObjectInfo)>, StoreError> {
         let range = Some(GetRange::Suffix(length));
-        let options = GetOptions { range, ..GetOptions::default() };
+        let options = GetOptions {
+            range,
+            ..GetOptions::default()
+        };
         self.get_part(key, options).await
     }
 
-    async fn get_part(&self, key: &str, options: GetOptions) -> Result<Option<(Bytes, ObjectInfo)>, StoreError> {
+    async fn get_part(
+        &self,
+        key: &str,
+        options: GetOptions,
+    ) -> Result<Option<(Bytes, ObjectInfo)>, StoreError> {
         let path = self.root.path_of(key)?;
         let found = self
-            .retrying(Operation::Get, key, async || {
-                let found = self.objects.get_opts(&path, options.clone()).await?;
-                let info = found.meta.clone();
-                let wanted = found.range.end.saturating_sub(found.range.start);
-                if wanted > MAX_OBJECT_BYTES {
-                    return Ok((None, info));
-                }
-                Ok((Some(found.bytes().await?), info))
+            .retrying(Operation::Get, key, || {
+                read(&self.objects, &path, options.clone())
             })
             .await?;
         match found {
@@ -225,7 +239,7 @@ impl Store {
     pub async fn head(&self, key: &str) -> Result<Option<ObjectInfo>, StoreError> {
         let path = self.root.path_of(key)?;
         let found = self
-            .retrying(Operation::Head, key, async || self.objects.head(&path).await)
+            .retrying(Operation::Head, key, || self.objects.head(&path))
             .await?;
         found.map(|meta| self.info(meta)).transpose()
     }
@@ -242,27 +256,25 @@ impl Store {
     ///
     /// # Errors
     /// Any fault; a folder that doesn't exist is empty.
-    pub async fn list_after(&self, folder: &str, after: &str) -> Result<Vec<ObjectInfo>, StoreError> {
-        self.list_from(folder, Some(self.root.path_of(after)?)).await
+    pub async fn list_after(
+        &self,
+        folder: &str,
+        after: &str,
+    ) -> Result<Vec<ObjectInfo>, StoreError> {
+        self.list_from(folder, Some(self.root.path_of(after)?))
+            .await
     }
 
-    async fn list_from(&self, folder: &str, after: Option<Path>) -> Result<Vec<ObjectInfo>, StoreError> {
+    async fn list_from(
+        &self,
+        folder: &str,
+        after: Option<Path>,
+    ) -> Result<Vec<ObjectInfo>, StoreError> {
         let path = self.root.path_of(folder)?;
         let prefix = (!path.is_root()).then_some(&path);
         let listed = self
-            .retrying(Operation::List, folder, async || {
-                let mut stream = match &after {
-                    Some(after) => self.objects.list_with_offset(prefix, after),
-                    None => self.objects.list(prefix),
-                };
-                let mut metas: Vec<ObjectMeta> = Vec::new();
-                while let Some(meta) = stream.try_next().await? {
-                    if metas.len() > MAX_LISTED {
-                        break;
-                    }
-                    metas.push(meta);
-                }
-                Ok(metas)
+            .retrying(Operation::List, folder, || {
+                list(&self.objects, prefix, after.as_ref())
             })
             .await?
             .unwrap_or_default();
@@ -274,7 +286,10 @@ impl Store {
                 limit: MAX_LISTED as u64,
             });
         }
-        let mut infos = listed.into_iter().map(|meta| self.info(meta)).collect::<Result<Vec<_>, _>>()?;
+        let mut infos = listed
+            .into_iter()
+            .map(|meta| self.info(meta))
+            .collect::<Result<Vec<_>, _>>()?;
         infos.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(infos)
     }
@@ -285,7 +300,7 @@ impl Store {
     /// Any fault.
     pub async fn delete(&self, key: &str) -> Result<(), StoreError> {
         let path = self.root.path_of(key)?;
-        self.retrying(Operation::Delete, key, async || self.objects.delete(&path).await)
+        self.retrying(Operation::Delete, key, || self.objects.delete(&path))
             .await?;
         Ok(())
     }
@@ -297,19 +312,23 @@ impl Store {
     /// Any fault.
     pub async fn put_overwrite(&self, key: &str, bytes: Bytes) -> Result<(), StoreError> {
         let path = self.root.path_of(key)?;
-        self.retrying(Operation::Put, key, async || {
-            self.objects.put(&path, PutPayload::from_bytes(bytes.clone())).await
+        self.retrying(Operation::Put, key, || {
+            self.objects
+                .put(&path, PutPayload::from_bytes(bytes.clone()))
         })
         .await?;
         Ok(())
     }
 
     fn info(&self, meta: ObjectMeta) -> Result<ObjectInfo, StoreError> {
-        let key = self.root.key_of(&meta.location).ok_or_else(|| StoreError::Rejected {
-            url: self.url().to_owned(),
-            operation: Operation::List,
-            detail: format!("it listed {}, which lies outside", meta.location),
-        })?;
+        let key = self
+            .root
+            .key_of(&meta.location)
+            .ok_or_else(|| StoreError::Rejected {
+                url: self.url().to_owned(),
+                operation: Operation::List,
+                detail: format!("it listed {}, which lies outside", meta.location),
+            })?;
         Ok(ObjectInfo {
             key,
             size: meta.size,
@@ -319,17 +338,22 @@ impl Store {
     }
 
     /// Tries until success, absence (`None`), a permanent fault or the limits. Only for operations that may be repeated.
-    async fn retrying<T>(
+    async fn retrying<T, F: Future<Output = object_store::Result<T>>>(
         &self,
         operation: Operation,
         key: &str,
-        work: impl AsyncFn() -> object_store::Result<T>,
+        work: impl Fn() -> F,
     ) -> Result<Option<T>, StoreError> {
         let overall = Deadline::after(self.policy.overall);
         let mut pauses = self.policy.pauses();
         let mut number = 1;
         loop {
-            let attempt = Attempt { root: &self.root, operation, key, number };
+            let attempt = Attempt {
+                root: &self.root,
+                operation,
+                key,
+                number,
+            };
             let limit = Deadline::after(self.policy.attempt).min(overall);
             let failure = match limit.run(work()).await {
                 Ok(Ok(done)) => return Ok(Some(done)),
@@ -357,8 +381,40 @@ impl Store {
     }
 }
 
+/// An object's bytes, or only its stamps when it is above the limit.
+async fn read(
+    objects: &Arc<dyn ObjectStore>,
+    path: &Path,
+    options: GetOptions,
+) -> object_store::Result<(Option<Bytes>, ObjectMeta)> {
+    let found = objects.get_opts(path, options).await?;
+    let info = found.meta.clone();
+    if found.range.end.saturating_sub(found.range.start) > MAX_OBJECT_BYTES {
+        return Ok((None, info));
+    }
+    Ok((Some(found.bytes().await?), info))
+}
+
+/// At most one more than the limit.
+async fn list(
+    objects: &Arc<dyn ObjectStore>,
+    prefix: Option<&Path>,
+    after: Option<&Path>,
+) -> object_store::Result<Vec<ObjectMeta>> {
+    let stream = match after {
+        Some(after) => objects.list_with_offset(prefix, after),
+        None => objects.list(prefix),
+    };
+    stream.take(MAX_LISTED + 1).try_collect().await
+}
+
 fn open_error(root: &Root, error: &object_store::Error) -> StoreError {
-    let attempt = Attempt { root, operation: Operation::Open, key: "", number: 1 };
+    let attempt = Attempt {
+        root,
+        operation: Operation::Open,
+        key: "",
+        number: 1,
+    };
     match attempt.classify(error) {
         Failure::Permanent(error) | Failure::Transient { error, .. } => error,
         Failure::Absent | Failure::Exists => StoreError::Open {
