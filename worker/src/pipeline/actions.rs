@@ -110,7 +110,10 @@ pub async fn carry_out(
                 partition_by: &context.settings.partition_by,
                 compression: context.settings.compression,
             };
-            let published = sink::publish(&batch, &name, &target).await?;
+            let published = sink::publish_with(&batch, &name, &target, &|_| {
+                meet(Point::MidPublish);
+            })
+            .await?;
             meet(Point::AfterPublish);
             Ok(Outcome::Published {
                 files: published.files.len() as u64,

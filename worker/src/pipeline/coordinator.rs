@@ -258,7 +258,7 @@ impl Coordinator {
         tokio::select! {
             Some(ended) = self.runners.join_next() => match ended {
                 Ok((shard, ended)) => self.runner_ended(shard, ended).await,
-                Err(error) => self.fail(PipelineError::Ownership(format!("a shard's task broke down: {error}"))),
+                Err(error) => self.fail(PipelineError::Task { detail: error.to_string() }),
             },
             Some(shard) = self.taken.recv() => self.shard_taken(&shard).await,
             changed = self.orders.changed() => self.follow_orders(changed.is_err()),

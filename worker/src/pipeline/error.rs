@@ -2,9 +2,9 @@
 
 use stockstream_core::chain::ChainError;
 use stockstream_core::codec::CodecError;
+use stockstream_core::lineage::LineageError;
 
 use crate::sink::PublishError;
-use crate::source::files::FilesError;
 use crate::source::kinesis::StreamError;
 use crate::storage::StoreError;
 
@@ -18,9 +18,6 @@ pub enum PipelineError {
     /// The stream failed.
     #[error(transparent)]
     Stream(#[from] StreamError),
-    /// Input files failed.
-    #[error(transparent)]
-    Files(#[from] FilesError),
     /// Publishing found something foreign.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -31,6 +28,26 @@ pub enum PipelineError {
         shard: String,
         /// Why.
         source: ChainError,
+    },
+    /// A shard's first version contradicts the stored state.
+    #[error("shard {shard}: {source}")]
+    Lineage {
+        /// The shard.
+        shard: String,
+        /// Why.
+        source: LineageError,
+    },
+    /// A shard that should begin isn't listed.
+    #[error("shard {shard} should begin, but the stream doesn't list it: it is looked for again")]
+    Unlisted {
+        /// The shard.
+        shard: String,
+    },
+    /// A shard's task broke down: a defect.
+    #[error("a shard's task broke down ({detail}). What was committed is safe; please report this")]
+    Task {
+        /// What the runtime said.
+        detail: String,
     },
     /// The newest version of a chain can't be read. Older ones are never used instead: they would publish rows twice.
     #[error(
@@ -101,9 +118,11 @@ impl PipelineError {
         match self {
             PipelineError::Store(error) => error.reason(),
             PipelineError::Stream(error) => error.reason(),
-            PipelineError::Files(_) => "FilesUnreadable",
             PipelineError::Publish(_) => "PublishFailed",
             PipelineError::Chain { .. } => "ChainRefused",
+            PipelineError::Lineage { .. } => "LineageRefused",
+            PipelineError::Unlisted { .. } => "ShardUnlisted",
+            PipelineError::Task { .. } => "TaskBroken",
             PipelineError::Checkpoint { .. } => "CheckpointUnreadable",
             PipelineError::Document { .. } => "DocumentUnreadable",
             PipelineError::Ownership(_) => "OwnedByAnother",
@@ -124,7 +143,8 @@ impl PipelineError {
         match self {
             PipelineError::Store(error) => error.is_transient() || error.is_unknown(),
             PipelineError::Stream(error) => error.is_transient(),
-            PipelineError::Publish(error) => error.is_transient(),
+            PipelineError::Publish(PublishError::Store(error)) => error.is_transient() || error.is_unknown(),
+            PipelineError::Unlisted { .. } => true,
             _ => false,
         }
     }

@@ -1,0 +1,26 @@
+//! A pipeline at run time: the core's decisions carried out on real stores and streams.
+//!
+//! Owns tasks, waiting, retries and the order of start-up. Must never decide about figures, versions or shards itself.
+
+mod actions;
+mod collect;
+mod context;
+mod coordinator;
+mod error;
+mod feed;
+mod first;
+mod ownership;
+mod report;
+mod settings;
+mod shard;
+mod start;
+
+pub use actions::load_newest;
+pub use context::Context;
+pub use coordinator::Coordinator;
+pub use error::PipelineError;
+pub use feed::Input;
+pub use ownership::PipelineDocument;
+pub use settings::Settings;
+pub use shard::{Ended, Orders, ShardRunner};
+pub use start::{Host, Started, Stores, claim_stores, start_stream};
