@@ -74,7 +74,8 @@ impl Program {
             let Some(own) = slots.get_mut(step.slot..end) else {
                 return;
             };
-            let Some(value) = numbers[step.field] else {
+            // What this window doesn't compute stays so: a part of its ticks would make a wrong figure.
+            let Some(value) = numbers[step.field].filter(|_| !own[0].is_nan()) else {
                 continue;
             };
             match step.function {
@@ -112,6 +113,33 @@ fn slots_of(function: Function) -> usize {
     }
 }
 
+/// Moves a window's slots, laid out after `from`, to the places that `to` gives their figures. Figures of `to` in between
+/// that the window doesn't compute are marked (NaN in every slot) and stay null.
+pub(crate) fn relay(slots: &[f64], from: &[Aggregate], to: &[Aggregate]) -> Vec<f64> {
+    let mut rest = slots;
+    let mut own: Vec<(&Aggregate, &[f64])> = Vec::new();
+    for aggregate in from {
+        let Some((head, tail)) = rest.split_at_checked(slots_of(aggregate.function)) else {
+            break;
+        };
+        own.push((aggregate, head));
+        rest = tail;
+    }
+    let known = |aggregate: &Aggregate| own.iter().find(|(other, _)| *other == aggregate);
+    let count = to
+        .iter()
+        .rposition(|aggregate| known(aggregate).is_some())
+        .map_or(0, |last| last + 1);
+    let mut moved = Vec::with_capacity(slots.len());
+    for aggregate in &to[..count] {
+        match known(aggregate) {
+            Some((_, head)) => moved.extend_from_slice(head),
+            None => moved.extend(std::iter::repeat_n(f64::NAN, slots_of(aggregate.function))),
+        }
+    }
+    moved
+}
+
 fn add_value(function: Function, own: &mut [f64], value: f64) {
     let first = own[0] == 0.0;
     own[0] += 1.0;
@@ -135,6 +163,7 @@ fn add_value(function: Function, own: &mut [f64], value: f64) {
 fn figure(function: Function, own: &[f64]) -> Value {
     let count = own[0];
     match function {
+        _ if count.is_nan() => Value::Null,
         // Exact: below 2^53.
         #[allow(clippy::cast_possible_truncation)]
         Function::Count => Value::Long(count as i64),
@@ -257,6 +286,48 @@ mod tests {
         let mut slots = vec![0.0; long.slots_of_first(1)];
         long.add(&mut slots, &[Some(3.0), None]);
         assert_eq!(long.finish(&slots), [Value::Double(3.0)]);
+    }
+
+    #[test]
+    fn figures_that_a_window_never_computed_stay_null_in_another_order() {
+        let figure = |function: Function| Aggregate {
+            name: format!("{function:?}"),
+            function,
+            field: "close".into(),
+        };
+        let from = [figure(Function::Max), figure(Function::Sum)];
+        let to: Vec<Aggregate> = ALL.iter().map(|function| figure(*function)).collect();
+        let start =
+            |list: &[Aggregate]| Program::new(list, "volume", |key| usize::from(key == "volume"));
+        let mut slots = vec![0.0; start(&from).slots()];
+        start(&from).add(&mut slots, &[Some(3.0), Some(1.0)]);
+        assert_eq!(relay(&slots, &from, &from), slots);
+        // A window that was opened before the second figure was added.
+        assert_eq!(relay(&slots[..2], &from, &from), slots[..2]);
+        let mut moved = relay(&slots, &from, &to);
+        start(&to).add(&mut moved, &[Some(5.0), Some(1.0)]);
+        assert_eq!(
+            start(&to).finish(&moved),
+            [
+                Value::Null,
+                Value::Double(8.0),
+                Value::Null,
+                Value::Double(5.0)
+            ]
+        );
+        // Moved once more, so that every function stands in between.
+        let reversed: Vec<Aggregate> = to.iter().rev().cloned().collect();
+        let mut moved = relay(&moved, &to, &reversed);
+        start(&reversed).add(&mut moved, &[Some(7.0), Some(1.0)]);
+        let figures = start(&reversed).finish(&moved);
+        for (aggregate, value) in reversed.iter().zip(&figures) {
+            let expected = match aggregate.function {
+                Function::Max => Value::Double(7.0),
+                Function::Sum => Value::Double(15.0),
+                _ => Value::Null,
+            };
+            assert_eq!(*value, expected, "{}", aggregate.name);
+        }
     }
 
     #[test]

@@ -95,6 +95,64 @@ pub fn without_past(
     kept
 }
 
+/// The generations of a shard that takes over windows from several chains, given each chain's generations and the end
+/// of the newest window taken over from it.
+///
+/// A figure is computed by windows that start at or after the highest of the chains' boundaries for it. For a chain that
+/// doesn't name it, that is that end, as for a figure that the YAML adds. Chains without
+/// generations have no windows and don't count.
+///
+/// # Errors
+/// The output name to which two chains give different meanings.
+pub(crate) fn merged(
+    chains: &[(&[Generation], Option<Micros>)],
+) -> Result<Vec<Generation>, String> {
+    let mut chains: Vec<_> = chains.iter().filter(|(list, _)| !list.is_empty()).collect();
+    // The longest list gives the order of the figures; the sort is stable.
+    chains.sort_by_key(|(list, _)| std::cmp::Reverse(newest(list).len()));
+    let mut figures: Vec<&Aggregate> = Vec::new();
+    for (list, _) in &chains {
+        for aggregate in newest(list) {
+            match figures.iter().find(|own| own.name == aggregate.name) {
+                None => figures.push(aggregate),
+                Some(own) if *own == aggregate => {}
+                Some(_) => return Err(aggregate.name.clone()),
+            }
+        }
+    }
+    let mut bounded: Vec<(Micros, &Aggregate)> = figures
+        .into_iter()
+        .map(|figure| {
+            let boundaries = chains
+                .iter()
+                .map(|(list, newest)| boundary(list, *newest, figure));
+            (boundaries.max().unwrap_or(Micros(i64::MIN)), figure)
+        })
+        .collect();
+    bounded.sort_by_key(|(from, _)| *from);
+    let mut generations: Vec<Generation> = Vec::new();
+    for (from, figure) in bounded {
+        match generations.last_mut() {
+            Some(last) if last.from == from => last.aggregates.push(figure.clone()),
+            last => {
+                let mut aggregates = last.map_or(Vec::new(), |last| last.aggregates.clone());
+                aggregates.push(figure.clone());
+                generations.push(Generation { from, aggregates });
+            }
+        }
+    }
+    Ok(generations)
+}
+
+/// The first window start from which a chain computes a figure.
+fn boundary(list: &[Generation], newest_end: Option<Micros>, figure: &Aggregate) -> Micros {
+    list.iter()
+        .find(|generation| generation.aggregates.contains(figure))
+        .map(|generation| generation.from)
+        .or(newest_end)
+        .unwrap_or(Micros(i64::MIN))
+}
+
 fn describe(aggregate: &Aggregate) -> String {
     format!("{:?}({})", aggregate.function, aggregate.field).to_lowercase()
 }
@@ -150,6 +208,70 @@ mod tests {
             error
                 .to_string()
                 .contains("\"a\" is max(close) in the YAML but avg(close)")
+        );
+    }
+
+    fn generation(from: i64, figures: &[&str]) -> Generation {
+        Generation {
+            from: Micros(from),
+            aggregates: figures
+                .iter()
+                .map(|name| aggregate(name, Function::Avg))
+                .collect(),
+        }
+    }
+
+    fn merged_names(chains: &[(&[Generation], Option<Micros>)]) -> Vec<(i64, Vec<String>)> {
+        merged(chains)
+            .unwrap()
+            .iter()
+            .map(|own| {
+                let names = own.aggregates.iter().map(|one| one.name.clone()).collect();
+                (own.from.0, names)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn merged_chains_take_the_highest_boundary_of_each_figure() {
+        let early = [generation(i64::MIN, &["a"]), generation(60, &["a", "b"])];
+        let late = [generation(120, &["a", "b"])];
+        let all = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            merged_names(&[(&early, None), (&late, None)]),
+            [(120, all(&["a", "b"]))]
+        );
+        assert_eq!(
+            merged_names(&[(&early, None), (&early, Some(Micros(600)))]),
+            [(i64::MIN, all(&["a"])), (60, all(&["a", "b"]))]
+        );
+        let without = [generation(i64::MIN, &["a"])];
+        assert_eq!(
+            merged_names(&[(&without, Some(Micros(600))), (&early, None), (&[], None)]),
+            [(i64::MIN, all(&["a"])), (600, all(&["a", "b"]))]
+        );
+        assert_eq!(merged_names(&[(&[], None)]), []);
+    }
+
+    #[test]
+    fn merged_chains_with_other_orders_or_figures_get_all_of_them() {
+        let one = [generation(i64::MIN, &["a", "b", "c"])];
+        let two = [generation(i64::MIN, &["a", "c"])];
+        let three = [generation(i64::MIN, &["d"])];
+        let merged = merged(&[(&two, None), (&three, None), (&one, None)]).unwrap();
+        assert_eq!(names(newest(&merged)), ["a", "b", "c", "d"]);
+        let other = [Generation {
+            from: Micros(0),
+            aggregates: vec![aggregate("c", Function::Max)],
+        }];
+        assert_eq!(
+            super::merged(&[(&one, None), (&other, None)]),
+            Err("c".to_owned())
         );
     }
 

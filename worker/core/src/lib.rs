@@ -12,6 +12,7 @@ pub mod codec;
 pub mod generation;
 pub mod hash;
 pub mod layout;
+pub mod lineage;
 pub mod plan;
 pub mod row;
 pub mod sequence;
