@@ -7,10 +7,12 @@ pub mod event;
 #[cfg(test)]
 pub(crate) mod fixtures;
 pub mod http;
+pub mod iso8601;
 pub mod log;
 pub mod metrics;
 pub mod observer;
 pub mod state;
+pub mod summaries;
 pub mod terminal;
 
 pub use event::Event;
@@ -19,3 +21,4 @@ pub use state::{
     Condition, ConditionStatus, Counters, PipelinePhase, PipelineReport, ShardPhase, ShardReport,
     TickerReport, WindowFigures,
 };
+pub use summaries::Summaries;

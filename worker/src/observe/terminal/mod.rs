@@ -13,9 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use ratatui::DefaultTerminal;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{
     self, Event as TerminalEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers,
 };
+use ratatui::crossterm::execute;
 use ratatui::layout::Rect;
 
 pub use draw::{ViewState, draw, max_scroll, tickers_per_page};
@@ -95,6 +97,7 @@ impl LiveTable {
     pub fn show(self) -> Result<Left, TerminalError> {
         // `try_init` also sets a panic hook that restores the terminal before the message is printed.
         let mut terminal = ratatui::try_init()?;
+        leave_on_panic(Arc::clone(&self.told));
         let restore = Restore;
         let left = self.run(&mut terminal);
         drop(restore);
@@ -124,6 +127,17 @@ impl LiveTable {
         }
         Ok(Left::Told)
     }
+}
+
+/// A panic on another thread must also end the drawing, else the next frame would hide the cursor again.
+fn leave_on_panic(told: Arc<AtomicBool>) {
+    let restore = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told.store(true, Ordering::Relaxed);
+        restore(panic);
+        // Nothing more can be done for a terminal that refuses.
+        let _ = execute!(io::stdout(), Show);
+    }));
 }
 
 /// Gives the terminal back when it is dropped.
