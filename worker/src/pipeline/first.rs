@@ -29,6 +29,7 @@ pub async fn first_version(
         incarnation: identity.incarnation,
         owner: String::new(),
         writer: identity.writer,
+        window_size: context.settings.plan.window_size,
     };
     let refused = |source: LineageError| PipelineError::Lineage {
         shard: shard.to_owned(),

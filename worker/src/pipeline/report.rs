@@ -18,8 +18,7 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::shard::Ended;
 use crate::observe::{
-    ConditionStatus, Counters, Event, ShardPhase, ShardReport, Summaries, TickerReport,
-    WindowFigures,
+    ConditionStatus, Counters, Event, ShardPhase, ShardReport, Summaries, TickerReport, WindowFigures,
 };
 use crate::source::kinesis::StreamError;
 

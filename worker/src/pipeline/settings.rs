@@ -9,8 +9,8 @@ use stockstream_core::plan::{
     Aggregate, Function, Limits, MaxAhead, Plan, RecordMapping,
 };
 use stockstream_core::row::PartitionColumn;
-use stockstream_crds as crds;
-use stockstream_crds::{AggregateFunction, NumericField, Pipeline, SourceSettings};
+use stockstream_crds::spec::{self, AggregateFunction, NumericField};
+use stockstream_crds::{Pipeline, SourceSettings};
 
 use crate::clock::micros;
 use crate::sink::Compression;
@@ -50,16 +50,16 @@ impl Settings {
                 .partition_by
                 .iter()
                 .map(|column| match column {
-                    crds::PartitionColumn::Ticker => PartitionColumn::Ticker,
-                    crds::PartitionColumn::TradeDate => PartitionColumn::TradeDate,
+                    spec::PartitionColumn::Ticker => PartitionColumn::Ticker,
+                    spec::PartitionColumn::TradeDate => PartitionColumn::TradeDate,
                 })
                 .collect(),
             compression: match output.compression {
-                crds::Compression::Zstd => Compression::Zstd,
-                crds::Compression::Snappy => Compression::Snappy,
-                crds::Compression::Lz4 => Compression::Lz4,
-                crds::Compression::Gzip => Compression::Gzip,
-                crds::Compression::None => Compression::None,
+                spec::Compression::Zstd => Compression::Zstd,
+                spec::Compression::Snappy => Compression::Snappy,
+                spec::Compression::Lz4 => Compression::Lz4,
+                spec::Compression::Gzip => Compression::Gzip,
+                spec::Compression::None => Compression::None,
             },
             keep_versions: usize::try_from(pipeline.state().keep_versions).unwrap_or(usize::MAX),
         }

@@ -6,6 +6,7 @@
 mod reader;
 mod sdk;
 
+pub(crate) use reader::jitter;
 pub use reader::{Reading, ReaderSettings, ShardReader};
 pub use sdk::SdkStream;
 

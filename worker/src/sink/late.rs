@@ -1,0 +1,45 @@
+//! Late ticks as a Parquet file.
+//!
+//! Owns the columns of the late output. `data` is binary: it is the record as it came, whatever it holds.
+
+use bytes::Bytes;
+use stockstream_core::layout::BatchName;
+use stockstream_core::row::{LateTick, late_digest};
+
+use super::parquet_file::{Compression, Data, EncodeError, NamedData, encode};
+use super::provenance::Provenance;
+
+/// The file of a batch's late ticks: `ticker`, `trade_date`, `event_time`, `arrival_time`, `watermark`,
+/// `sequence_number`, `shard`, `data`.
+///
+/// # Errors
+/// [`EncodeError`].
+pub fn late_parquet(
+    name: &BatchName,
+    ticks: &[LateTick],
+    compression: Compression,
+) -> Result<Bytes, EncodeError> {
+    let provenance = Provenance::new(
+        name,
+        late_digest(ticks),
+        ticks.iter().map(|tick| &tick.sequence),
+        ticks.iter().map(|tick| &tick.sequence),
+        ticks.len() as u64,
+    );
+    let texts = |text: &dyn Fn(&LateTick) -> String| Data::Texts(ticks.iter().map(text).collect());
+    let times = |time: fn(&LateTick) -> i64| Data::Timestamps(ticks.iter().map(time).collect());
+    let data = [
+        NamedData::new("ticker", texts(&|tick| tick.ticker.to_string())),
+        NamedData::new("trade_date", texts(&|tick| tick.trade_date.to_string())),
+        NamedData::new("event_time", times(|tick| tick.event_time.0)),
+        NamedData::new("arrival_time", times(|tick| tick.arrival.0)),
+        NamedData::new("watermark", times(|tick| tick.watermark.0)),
+        NamedData::new("sequence_number", texts(&|tick| tick.sequence.to_string())),
+        NamedData::new("shard", texts(&|_| name.shard.clone())),
+        NamedData::new(
+            "data",
+            Data::Binaries(ticks.iter().map(|tick| tick.data.clone()).collect()),
+        ),
+    ];
+    encode(&data, &provenance, compression)
+}

@@ -1,0 +1,83 @@
+//! Rows of one partition as a Parquet file.
+//!
+//! Owns the columns of the output table's files. Partition columns stand in the path and not in the file.
+
+use bytes::Bytes;
+use stockstream_core::layout::BatchName;
+use stockstream_core::row::{Column, ColumnKind, PartitionColumn, Row, Value, row_digest};
+
+use super::parquet_file::{Compression, Data, EncodeError, NamedData, encode};
+use super::provenance::Provenance;
+
+/// The file of a partition's rows: `window_start`, `window_end`, the figures, then `ticker` and `trade_date` unless they
+/// are partition columns. The same rows make the same bytes in one release.
+///
+/// # Errors
+/// [`EncodeError`].
+pub fn rows_parquet(
+    name: &BatchName,
+    columns: &[Column],
+    rows: &[&Row],
+    partition_by: &[PartitionColumn],
+    compression: Compression,
+) -> Result<Bytes, EncodeError> {
+    let digest = row_digest(columns, rows.iter().copied());
+    let provenance = Provenance::new(
+        name,
+        digest,
+        rows.iter().map(|row| &row.first_sequence),
+        rows.iter().map(|row| &row.last_sequence),
+        rows.iter().map(|row| row.ticks).sum(),
+    );
+    let starts = rows.iter().map(|row| row.window_start.0).collect();
+    let ends = rows.iter().map(|row| row.window_end.0).collect();
+    let mut data = vec![
+        NamedData::new("window_start", Data::Timestamps(starts)),
+        NamedData::new("window_end", Data::Timestamps(ends)),
+    ];
+    for (index, column) in columns.iter().enumerate() {
+        data.push(NamedData::new(&column.name, figures(column, index, rows)?));
+    }
+    for column in [PartitionColumn::Ticker, PartitionColumn::TradeDate] {
+        if !partition_by.contains(&column) {
+            let text = |row: &&Row| match column {
+                PartitionColumn::Ticker => row.ticker.to_string(),
+                PartitionColumn::TradeDate => row.trade_date.to_string(),
+            };
+            data.push(NamedData::new(
+                column.name(),
+                Data::Texts(rows.iter().map(text).collect()),
+            ));
+        }
+    }
+    encode(&data, &provenance, compression)
+}
+
+fn figures(column: &Column, index: usize, rows: &[&Row]) -> Result<Data, EncodeError> {
+    let wrong = |kind, value: Value| EncodeError::WrongKind {
+        column: column.name.clone(),
+        kind,
+        value: format!("{value:?}"),
+    };
+    let values = rows.iter().map(|row| row.value(index));
+    Ok(match column.kind {
+        ColumnKind::Double => Data::Doubles(
+            values
+                .map(|value| match value {
+                    Value::Null => Ok(None),
+                    Value::Double(value) => Ok(Some(value)),
+                    Value::Long(_) => Err(wrong("double", value)),
+                })
+                .collect::<Result<_, _>>()?,
+        ),
+        ColumnKind::Long => Data::Longs(
+            values
+                .map(|value| match value {
+                    Value::Null => Ok(None),
+                    Value::Long(value) => Ok(Some(value)),
+                    Value::Double(_) => Err(wrong("long", value)),
+                })
+                .collect::<Result<_, _>>()?,
+        ),
+    })
+}
