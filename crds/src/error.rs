@@ -7,7 +7,7 @@ use std::fmt::{self, Write as _};
 use serde::Serialize;
 
 /// The longest excerpt of a bad value that is shown, in characters.
-const MAX_FOUND: usize = 80;
+const MAX_FOUND: usize = 160;
 
 /// A place in the text, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

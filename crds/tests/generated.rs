@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use kube::CustomResourceExt;
-use kube::core::cel::{ScopeContext, analyze_rule, compile_schema};
+use kube::core::cel::{ScopeContext, WarningKind, analyze_rule, compile_schema};
 use serde_json::Value;
 use stockstream_crds::StockStream;
 use stockstream_crds::reference::generated_files;
@@ -156,9 +156,8 @@ fn every_rule_compiles_and_is_bounded() {
             "{path}: {:?}",
             compiled.compilation_errors()
         );
-        for warning in analyze_rule_warnings(node) {
-            panic!("{path}: {warning}");
-        }
+        let warnings = analyze_rule_warnings(node);
+        assert!(warnings.is_empty(), "{path}: {warnings:?}");
         for (name, property) in node["properties"].as_object().into_iter().flatten() {
             walk(&format!("{path}.{name}"), property, rules);
         }
@@ -178,6 +177,9 @@ fn every_rule_compiles_and_is_bounded() {
                     ScopeContext::CrdValidation,
                 )
             })
+            // The others are too coarse for nested comprehensions: they take `o` of `all(o, …)` for an
+            // unknown variable, and unbounded sizes for lists that are not the node's own.
+            .filter(|warning| warning.kind == WarningKind::MissingBounds)
             .map(|warning| format!("{warning:?}"))
             .collect()
     }
