@@ -7,12 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::error::{Position, Problem, SpecError};
+use crate::error::{MAX_ERRORS, Position, Problem, SpecError};
 use crate::words::{describe, wanted_type};
 use crate::yaml::{Entry, Node, Value};
-
-/// Mistakes after which no more are collected: nobody reads them, and hostile text has many.
-const MAX_ERRORS: usize = 100;
 
 /// What the walk found.
 pub(crate) struct Walk {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::path::Path;
+use std::process::Command;
 
 use kube::CustomResourceExt;
 use kube::core::cel::{ScopeContext, WarningKind, analyze_rule, compile_schema};
@@ -26,6 +27,36 @@ fn generated_files_are_up_to_date() {
             file.path
         );
     }
+}
+
+#[test]
+fn the_generator_writes_what_is_stale_and_checks_without_writing() {
+    let root = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_generate"))
+            .arg("--root")
+            .arg(root.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), text)
+    };
+    let (success, text) = run(&["--check"]);
+    assert!(
+        !success && text.matches("make generate").count() == 3,
+        "{text}"
+    );
+    assert!(std::fs::read_dir(root.path()).unwrap().next().is_none());
+    assert!(run(&[]).0);
+    assert_eq!(run(&["--check"]), (true, String::new()));
+    for file in generated_files().unwrap() {
+        assert_eq!(
+            std::fs::read_to_string(root.path().join(file.path)).unwrap(),
+            file.text
+        );
+    }
+    assert!(!run(&["--chek"]).0);
 }
 
 #[test]
