@@ -10,8 +10,8 @@ use stockstream::observe::log;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let colour = cli.global.color.enabled(std::io::stderr().is_terminal());
-    match run(cli, colour) {
+    let colour = cli.global.color;
+    match run(cli) {
         Ok(status) => status.into(),
         Err(failure) => {
             failure.print(colour);
@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli, colour: bool) -> cli::Outcome {
+fn run(cli: Cli) -> cli::Outcome {
+    let colour = cli.global.color.enabled(std::io::stderr().is_terminal());
     let log =
         log::init(cli.global.log_format, cli.global.log_level, colour).map_err(Failure::failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

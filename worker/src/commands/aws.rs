@@ -76,10 +76,18 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        for url in ["http://127.0.0.1:4567", "http://localhost", "http://[::1]:80/x"] {
+        for url in [
+            "http://127.0.0.1:4567",
+            "http://localhost",
+            "http://[::1]:80/x",
+        ] {
             assert!(is_loopback(url), "{url}");
         }
-        for url in ["https://kinesis.us-east-1.amazonaws.com", "http://10.0.0.1", "http://example.org/127."] {
+        for url in [
+            "https://kinesis.us-east-1.amazonaws.com",
+            "http://10.0.0.1",
+            "http://example.org/127.",
+        ] {
             assert!(!is_loopback(url), "{url}");
         }
     }

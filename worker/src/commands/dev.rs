@@ -70,7 +70,10 @@ async fn stream(
     make_stream(&client, settings).await?;
     let session = Session::begin(pipeline, manner(&args, Some(&endpoint))).await?;
     session.tell_listening("Kinesis", endpoint.clone());
-    let reader = shared(SdkStream::new(client.clone(), settings.stream_name.as_str()));
+    let reader = shared(SdkStream::new(
+        client.clone(),
+        settings.stream_name.as_str(),
+    ));
     let started = start_stream(pipeline, stores, reader, &session.host)
         .await
         .map_err(Failure::failed)?;
@@ -153,9 +156,17 @@ async fn make_stream(
         .await;
     match made {
         Ok(_) => Ok(()),
-        Err(error) if error.as_service_error().is_some_and(|error| error.is_resource_in_use_exception()) => Ok(()),
-        Err(error) => Err(Failure::failed(error)
-            .hint(format!("the embedded Kinesis refused to make the stream {}", settings.stream_name))),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_in_use_exception()) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Failure::failed(error).hint(format!(
+            "the embedded Kinesis refused to make the stream {}",
+            settings.stream_name
+        ))),
     }
 }
 
@@ -200,7 +211,9 @@ fn start_replay(
 async fn open_stores(pipeline: &Pipeline, data_dir: &Path) -> Result<Stores, Failure> {
     let open = async |path: &StoragePath| {
         let url = local_url(path, data_dir)?;
-        Store::open(&url, &StoreOptions::default()).await.map_err(Failure::failed)
+        Store::open(&url, &StoreOptions::default())
+            .await
+            .map_err(Failure::failed)
     };
     Ok(Stores {
         state: open(&pipeline.state().path).await?,

@@ -172,7 +172,11 @@ struct Table {
 }
 
 impl Table {
-    fn show_if_possible(program: &Program, global: &GlobalArgs, observer: &Observer) -> Option<Table> {
+    fn show_if_possible(
+        program: &Program,
+        global: &GlobalArgs,
+        observer: &Observer,
+    ) -> Option<Table> {
         if !terminal::is_possible() {
             return None;
         }

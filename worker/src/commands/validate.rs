@@ -19,7 +19,9 @@ pub fn run(args: &ValidateArgs) -> Outcome {
             pipeline.namespace(),
             pipeline.name()
         )),
-        (Ok(_), OutputFormat::Json) => print_json(&json!({"file": name, "valid": true, "errors": []})),
+        (Ok(_), OutputFormat::Json) => {
+            print_json(&json!({"file": name, "valid": true, "errors": []}))
+        }
         (Err(errors), OutputFormat::Text) => Err(Failure::bad_input(errors.render(&name))),
         (Err(errors), OutputFormat::Json) => {
             print_json(&errors.to_json(&name))?;
@@ -41,8 +43,11 @@ pub fn load(path: &Path) -> Result<Pipeline, Failure> {
 
 fn read(path: &Path) -> Result<String, Failure> {
     let refused = |error: std::io::Error| {
-        Failure::bad_input(format!("can't read the pipeline {}: {error}", path.display()))
-            .hint("-f names a YAML file such as examples/quickstart.yaml")
+        Failure::bad_input(format!(
+            "can't read the pipeline {}: {error}",
+            path.display()
+        ))
+        .hint("-f names a YAML file such as examples/quickstart.yaml")
     };
     let size = std::fs::metadata(path).map_err(refused)?.len();
     if size > MAX_TEXT_BYTES as u64 {

@@ -61,7 +61,9 @@ pub enum PipelineError {
         source: CodecError,
     },
     /// A document of ours can't be read.
-    #[error("{url} can't be read: {detail}. Restore it, or use a new state.path and a new output.path")]
+    #[error(
+        "{url} can't be read: {detail}. Restore it, or use a new state.path and a new output.path"
+    )]
     Document {
         /// The object.
         url: String,
@@ -143,7 +145,9 @@ impl PipelineError {
         match self {
             PipelineError::Store(error) => error.is_transient() || error.is_unknown(),
             PipelineError::Stream(error) => error.is_transient(),
-            PipelineError::Publish(PublishError::Store(error)) => error.is_transient() || error.is_unknown(),
+            PipelineError::Publish(PublishError::Store(error)) => {
+                error.is_transient() || error.is_unknown()
+            }
             PipelineError::Unlisted { .. } => true,
             _ => false,
         }
