@@ -52,6 +52,7 @@ struct Raw {
     ahead: i64,
     day: Option<i32>,
     close: Option<Option<f64>>,
+    open: Option<f64>,
     volume: Option<Option<u32>>,
     id: Option<u8>,
     /// Instead of all that.
@@ -76,6 +77,9 @@ impl Raw {
             fields.push(close.map_or("\"close\":null".to_owned(), |price| {
                 format!("\"close\":{price:?}")
             }));
+        }
+        if let Some(open) = self.open {
+            fields.push(format!("\"open\":{open:?}"));
         }
         if let Some(volume) = self.volume {
             fields.push(volume.map_or("\"volume\":null".to_owned(), |count| {
@@ -185,9 +189,10 @@ impl Reference {
                 ticker: None | Some(None),
                 ..
             } => "missing_field",
-            // Every figure is one of the close.
+            // Every figure is one of the close or of the open.
             Raw {
                 close: None | Some(None),
+                open: None,
                 ..
             } => "missing_field",
             Raw { ahead, .. } if *ahead > AHEAD => "ahead_of_time",
@@ -245,24 +250,26 @@ impl Reference {
         }
     }
 
-    /// Ticker, close, event time: the tick with the highest event time, the later one of equals.
+    /// Ticker, close, event time: of the ticks with a close, the one with the highest event time, the later one of
+    /// equals; of all ticks when none has one.
     fn latest(&self) -> Vec<(String, Option<f64>, i64)> {
-        let mut latest: BTreeMap<&str, (Option<f64>, i64)> = BTreeMap::new();
+        let mut by_ticker: BTreeMap<&str, Vec<&Counted>> = BTreeMap::new();
         for tick in &self.ticks {
-            let close = tick.raw.close.flatten();
-            let own = latest.entry(tick.ticker).or_insert((close, tick.at));
-            if tick.at >= own.1 {
-                *own = (close, tick.at);
-            }
+            by_ticker.entry(tick.ticker).or_default().push(tick);
         }
-        latest
+        by_ticker
             .into_iter()
-            .map(|(ticker, (close, at))| (ticker.to_owned(), close, at))
+            .filter_map(|(ticker, ticks)| {
+                let close = |tick: &&&Counted| tick.raw.close.flatten().is_some();
+                let with_close = ticks.iter().filter(close).max_by_key(|tick| tick.at);
+                let best = with_close.or(ticks.iter().max_by_key(|tick| tick.at))?;
+                Some((ticker.to_owned(), best.raw.close.flatten(), best.at))
+            })
             .collect()
     }
 }
 
-/// In the order of [`FUNCTIONS`]; the deviation by two passes.
+/// In the order of [`FUNCTIONS`], then the highest open; the deviation by two passes.
 fn figures(ticks: &[Counted]) -> Vec<Option<f64>> {
     let closes: Vec<f64> = ticks
         .iter()
@@ -270,8 +277,11 @@ fn figures(ticks: &[Counted]) -> Vec<Option<f64>> {
         .collect();
     let count = closes.len() as f64;
     let sum: f64 = closes.iter().sum();
-    let mean = sum / count;
-    let squares: f64 = closes.iter().map(|close| (close - mean).powi(2)).sum();
+    let mean = (!closes.is_empty()).then(|| sum / count);
+    let squares: f64 = closes
+        .iter()
+        .map(|close| (close - mean.unwrap()).powi(2))
+        .sum();
     let weighed: Vec<(f64, f64)> = ticks
         .iter()
         .filter_map(|tick| {
@@ -284,8 +294,8 @@ fn figures(ticks: &[Counted]) -> Vec<Option<f64>> {
     let volume: f64 = weighed.iter().map(|(_, volume)| volume).sum();
     let turnover: f64 = weighed.iter().map(|(close, volume)| close * volume).sum();
     vec![
-        Some(mean),
-        Some(sum),
+        mean,
+        mean.map(|_| sum),
         closes.iter().copied().reduce(f64::min),
         closes.iter().copied().reduce(f64::max),
         closes.first().copied(),
@@ -293,6 +303,10 @@ fn figures(ticks: &[Counted]) -> Vec<Option<f64>> {
         Some(count),
         (closes.len() > 1).then(|| (squares / (count - 1.0)).sqrt()),
         (volume != 0.0).then(|| turnover / volume),
+        ticks
+            .iter()
+            .filter_map(|tick| tick.raw.open)
+            .reduce(f64::max),
     ]
 }
 
@@ -318,10 +332,12 @@ fn plan() -> Arc<Plan> {
         },
         aggregates: FUNCTIONS
             .iter()
-            .map(|function| Aggregate {
-                name: format!("{function:?}"),
-                function: *function,
-                field: "close".into(),
+            .map(|function| (*function, "close"))
+            .chain([(Function::Max, "open")])
+            .map(|(function, field)| Aggregate {
+                name: format!("{function:?} {field}"),
+                function,
+                field: field.into(),
             })
             .collect(),
         window_size: SIZE,
@@ -395,18 +411,19 @@ fn raws() -> impl Strategy<Value = Raw> {
         opt(30, tickers),
         (-150_000_000i64..150_000_000, ahead),
         proptest::option::of(0i32..3),
-        opt(12, price),
+        (opt(6, price.clone()), proptest::option::of(price)),
         opt(6, 0u32..50),
         prop_oneof![1 => Just(None), 40 => any::<u8>().prop_map(Some)],
         prop_oneof![30 => Just(None), 1 => garbage.prop_map(Some)],
     )
         .prop_map(
-            |(ticker, (at, ahead), day, close, volume, id, garbage)| Raw {
+            |(ticker, (at, ahead), day, (close, open), volume, id, garbage)| Raw {
                 ticker,
                 at,
                 ahead,
                 day,
                 close,
+                open,
                 volume,
                 id,
                 garbage,
@@ -528,9 +545,9 @@ proptest! {
             };
             prop_assert_eq!(&found, expected);
             prop_assert_eq!(row.window_end.0, row.window_start.0 + SIZE);
-            prop_assert_eq!(figures.len(), FUNCTIONS.len());
-            for ((figure, expected), function) in figures.iter().zip(&expected.figures).zip(FUNCTIONS) {
-                prop_assert!(same(*figure, *expected), "{:?}: {:?} for {:?}", function, figure, expected);
+            prop_assert_eq!(figures.len(), FUNCTIONS.len() + 1);
+            for ((figure, expected), function) in figures.iter().zip(&expected.figures).zip(plan().aggregates.iter()) {
+                prop_assert!(same(*figure, *expected), "{}: {:?} for {:?}", function.name, figure, expected);
             }
         }
         prop_assert_eq!(driven.late, reference.late.clone());
