@@ -405,11 +405,16 @@ fn raws() -> impl Strategy<Value = Raw> {
     ]);
     let ahead = prop_oneof![4 => Just(0i64), 2 => -200..200i64, 1 => 89..92i64]
         .prop_map(|seconds| seconds * SECOND);
+    // Half of them on the edges of windows, where lateness turns.
+    let event_times = prop_oneof![
+        -150_000_000i64..150_000_000,
+        (-5i64..5).prop_map(|half_minutes| half_minutes * 30 * SECOND),
+    ];
     // Prices whose sums are exact, so that only the deviation is compared with a tolerance in earnest.
     let price = (-4_000i32..40_000).prop_map(|price| f64::from(price) / 64.0);
     (
         opt(30, tickers),
-        (-150_000_000i64..150_000_000, ahead),
+        (event_times, ahead),
         proptest::option::of(0i32..3),
         (opt(6, price.clone()), proptest::option::of(price)),
         opt(6, 0u32..50),
@@ -439,14 +444,18 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         2 => Just(Event::Restart),
         2 => Just(Event::Seal),
     ];
-    (proptest::collection::vec(event, 0..150), 0i64..20).prop_map(|(mut events, step)| {
-        for (index, event) in (0i64..).zip(&mut events) {
-            if let Event::Tick(raw) = event {
-                raw.at += index * step * SECOND;
+    (
+        proptest::collection::vec(event, 0..150),
+        prop_oneof![0i64..20, Just(30)],
+    )
+        .prop_map(|(mut events, step)| {
+            for (index, event) in (0i64..).zip(&mut events) {
+                if let Event::Tick(raw) = event {
+                    raw.at += index * step * SECOND;
+                }
             }
-        }
-        events
-    })
+            events
+        })
 }
 
 struct Driven {
