@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stockstream_local::api::*;
 use stockstream_local::{Clock as _, ManualClock};
@@ -222,15 +222,14 @@ fn bytes_written() -> u64 {
 }
 
 #[test]
-fn reading_costs_the_same_on_a_shard_with_many_records() {
+fn reading_by_time_and_position_is_exact_on_a_shard_with_many_records() {
     let (kinesis, clock) = memory(1);
     let pairs: Vec<_> = (0..500).map(|key| (key.to_string(), Vec::new())).collect();
     for _ in 0..400 {
         put_many(&kinesis, &pairs);
         clock.advance(Duration::from_millis(1));
     }
-    // 20,000 reads near the tip and by time: seconds if any of them walked over 200,000 records.
-    let started = Instant::now();
+    // Minutes, if each of them walked over the 200,000 records.
     for round in 0..10_000 {
         let at = iterator_at(&kinesis, S0, START + round % 400).unwrap();
         assert_eq!(
@@ -240,5 +239,4 @@ fn reading_costs_the_same_on_a_shard_with_many_records() {
             START + round % 400
         );
     }
-    eprintln!("10,000 reads by time in {:?}", started.elapsed());
 }
