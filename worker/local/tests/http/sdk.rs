@@ -164,8 +164,8 @@ async fn records_are_read_from_all_five_kinds_of_iterators() {
     .await;
     assert_eq!(texts(&all), ["1", "2"]);
     assert_eq!(
-        (all[0].partition_key.as_str(), &all[0].sequence_number),
-        ("AAPL", &first)
+        (all[0].partition_key.as_deref(), &all[0].sequence_number),
+        (Some("AAPL"), &first)
     );
     let from = |kind, sequence: &str| {
         let get = client
