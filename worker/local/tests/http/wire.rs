@@ -11,6 +11,15 @@ use crate::client::*;
 
 const JSON: (&str, &str) = ("content-type", "application/x-amz-json-1.1");
 
+/// Method, path, headers, body, and what the answer must contain.
+type Case<'a> = (
+    &'a str,
+    &'a str,
+    &'a [(&'a str, &'a str)],
+    &'a [u8],
+    &'a str,
+);
+
 fn target(operation: &str) -> String {
     format!("Kinesis_20131202.{operation}")
 }
@@ -54,7 +63,7 @@ async fn what_is_not_the_protocol_is_refused_with_a_reason() {
     let cbor = ("content-type", "application/x-amz-cbor-1.1");
     let unknown = target("SubscribeToShard");
     let put = target("PutRecord");
-    let cases: [(&str, &str, &[(&str, &str)], &[u8], &str); 10] = [
+    let cases: [Case<'_>; 10] = [
         ("GET", "/", &[JSON, list], b"", "GET / isn't served"),
         (
             "POST",
