@@ -408,6 +408,14 @@ impl DiskStore {
         self.put_json(&mut batch, key::segment(id), &SegmentMeta::default())?;
         batch.commit().map_err(self.failed("starting a segment"))?;
         segments.insert(id, Arc::new(Segment::new(id, keyspace, 0, HashMap::new())));
+        drop(segments);
+        if let Some(sealed) = newest {
+            // Written to tables, so that the journal files that hold its records can go.
+            sealed
+                .keyspace
+                .rotate_memtable()
+                .map_err(self.failed("flushing a segment"))?;
+        }
         Ok(())
     }
 
