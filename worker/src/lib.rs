@@ -1,1 +1,3 @@
 //! Stockstream's worker: one binary for dev, worker, kinesis, replay and inspect
+
+pub mod source;
