@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::io::{self, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray as _, RecordBatch};
@@ -16,7 +17,9 @@ use arrow::datatypes::{DataType, Float32Type, Float64Type, Int32Type, Int64Type,
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::reader::{ChunkReader, Length};
@@ -58,8 +61,11 @@ impl ParquetRows {
         mapping: &RecordMapping,
     ) -> Result<Self, FilesError> {
         let source = Source::new(blob.clone());
-        let builder = ParquetRecordBatchReaderBuilder::try_new(source.clone())
-            .map_err(|error| source.fault(&error))?;
+        // Arrow's own schema in the metadata adds nothing that a tick needs, and its decoder trusts it too much.
+        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+        let builder = source.guard(|| {
+            ParquetRecordBatchReaderBuilder::try_new_with_options(source.clone(), options)
+        })?;
         refuse_twins(
             &blob.entry.path,
             builder.schema().fields().iter().map(|field| field.name()),
@@ -75,11 +81,12 @@ impl ParquetRows {
             });
         }
         let (batch, memory) = sizes(&metadata);
-        let reader = builder
-            .with_batch_size(batch)
-            .with_offset(usize::try_from(mark).unwrap_or(usize::MAX))
-            .build()
-            .map_err(|error| source.fault(&error))?;
+        let reader = source.guard(|| {
+            builder
+                .with_batch_size(batch)
+                .with_offset(usize::try_from(mark).unwrap_or(usize::MAX))
+                .build()
+        })?;
         Ok(ParquetRows {
             source,
             reader,
@@ -94,11 +101,15 @@ impl ParquetRows {
 impl Records for ParquetRows {
     fn next(&mut self) -> Result<Option<Record>, FilesError> {
         while self.decoded.is_empty() {
-            let Some(batch) = self.reader.next() else {
+            let (reader, mapping) = (&mut self.reader, &self.mapping);
+            let rows = self.source.guard(|| {
+                let batch = reader.next().transpose()?;
+                batch.map(|batch| json_rows(&batch, mapping)).transpose()
+            })?;
+            let Some(rows) = rows else {
                 return Ok(None);
             };
-            let rows = batch.and_then(|batch| json_rows(&batch, &self.mapping));
-            self.decoded = rows.map_err(|error| self.source.fault(&error))?;
+            self.decoded = rows;
         }
         self.rows += 1;
         let after = self.rows;
@@ -188,17 +199,11 @@ fn json_rows(batch: &RecordBatch, mapping: &RecordMapping) -> Result<VecDeque<By
 /// The column in one of the few types that [`cell`] writes.
 fn simple(array: &ArrayRef, is_trade_date: bool) -> Result<ArrayRef, ArrowError> {
     match array.data_type() {
-        DataType::Dictionary(_, values) => simple(&cast(array, values)?, is_trade_date),
         DataType::Float16 => cast(array, &DataType::Float32),
-        DataType::Date64 => cast(array, &DataType::Date32),
         DataType::Timestamp(..) if is_trade_date => cast(array, &DataType::Date32),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+        DataType::Utf8 | DataType::Binary | DataType::FixedSizeBinary(_) => {
             cast(array, &DataType::LargeBinary)
         }
-        DataType::Binary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-            cast(array, &DataType::LargeBinary)
-        }
-        DataType::Null => Ok(array.clone()),
         _ => Ok(array.clone()),
     }
 }
@@ -311,6 +316,22 @@ impl Source {
             blocks: Mutex::default(),
             fault: Mutex::default(),
         }))
+    }
+
+    /// Calls the decoder. It is a well-kept library, but damaged files make some of its assertions fail: that is
+    /// damage like any other. After it the file is not read on, so nothing half-done is ever seen.
+    fn guard<T, E: std::error::Error>(
+        &self,
+        decode: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, FilesError> {
+        match catch_unwind(AssertUnwindSafe(decode)) {
+            Ok(result) => result.map_err(|error| self.fault(&error)),
+            Err(_) => Err(FilesError::Damaged {
+                path: self.0.blob.entry.path.clone(),
+                offset: 0,
+                what: "the Parquet decoder gave up in the middle".to_owned(),
+            }),
+        }
     }
 
     /// The error behind a decoder's.
