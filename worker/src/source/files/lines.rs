@@ -75,8 +75,8 @@ impl Lines {
             let part = &available[..end.unwrap_or(available.len())];
             let kept = part.len().min(KEPT - self.line.len());
             self.line.extend_from_slice(&part[..kept]);
-            length += part.len() + usize::from(end.is_some());
             let taken = part.len() + usize::from(end.is_some());
+            length += taken;
             self.text.consume(taken);
             if end.is_some() {
                 break;

@@ -282,7 +282,11 @@ async fn expand_local(
     let walk = move || {
         let mut files = Vec::new();
         for (found, named) in local_files(&path, &pattern)? {
-            let url = format!("file://{}", found.display());
+            let text = found.to_str().ok_or_else(|| FilesError::List {
+                pattern: pattern.clone(),
+                cause: format!("the name of {found:?} isn't UTF-8").into(),
+            })?;
+            let url = format!("file://{text}");
             let Some(format) = format_of(&url, named, format)? else {
                 continue;
             };

@@ -17,7 +17,7 @@ const OPTIONS: MatchOptions = MatchOptions {
     require_literal_leading_dot: true,
 };
 
-/// The deepest folder that is looked into. Deeper trees are links that lead in circles.
+/// The deepest folder that is looked into; deeper ones are an error.
 const MAX_DEPTH: usize = 64;
 
 /// Where a path begins.
@@ -199,53 +199,63 @@ fn without_dots(path: &Path) -> PathBuf {
     clean
 }
 
-/// A folder's entries as (name, path); none when it isn't there. Names that aren't UTF-8 are an error: such a file
-/// could be named in no list.
-fn entries(folder: &Path) -> io::Result<Vec<(String, fs::DirEntry)>> {
+/// A folder's entries as (name, entry); none when it isn't there.
+fn entries(folder: &Path, depth: usize) -> io::Result<Vec<(String, fs::DirEntry)>> {
+    if depth > MAX_DEPTH {
+        let text = format!(
+            "{} lies more than {MAX_DEPTH} folders deep",
+            folder.display()
+        );
+        return Err(io::Error::other(text));
+    }
+    let named =
+        |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", folder.display()));
     let listing = match fs::read_dir(folder) {
         Ok(listing) => listing,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(Vec::new());
-        }
-        Err(error) => {
-            return Err(io::Error::new(
-                error.kind(),
-                format!("{}: {error}", folder.display()),
-            ));
-        }
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(named(error)),
     };
-    listing
-        .map(|entry| {
-            let entry = entry?;
-            match entry.file_name().into_string() {
-                Ok(name) => Ok((name, entry)),
-                Err(name) => Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    format!("{}/{name:?}: the name isn't UTF-8", folder.display()),
-                )),
-            }
-        })
-        .collect()
+    let entry = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.map_err(named)?;
+        // Names that aren't UTF-8 are matched as well as can be, and refused if they match.
+        Ok((entry.file_name().to_string_lossy().into_owned(), entry))
+    };
+    listing.map(entry).collect()
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+/// What a path leads to; `None` for a link to nothing and a file that has gone meanwhile.
+fn target(path: &Path) -> io::Result<Option<fs::Metadata>> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{}: {error}", path.display()),
+        )),
+    }
+}
+
+fn is_file(path: &Path) -> io::Result<bool> {
+    Ok(target(path)?.is_some_and(|metadata| metadata.is_file()))
 }
 
 /// Everything below a folder that looks like data. Linked folders are not entered.
 fn walk_folder(folder: &Path, depth: usize, found: &mut Vec<(PathBuf, Named)>) -> io::Result<()> {
-    if depth > MAX_DEPTH {
-        return Ok(());
-    }
-    for (name, entry) in entries(folder)? {
+    for (name, entry) in entries(folder, depth)? {
         if is_aside(&name) {
             continue;
         }
         let path = entry.path();
         if entry.file_type()?.is_dir() {
             walk_folder(&path, depth + 1, found)?;
-        } else if fs::metadata(&path)?.is_file() {
+        } else if is_file(&path)? {
             found.push((path, Named::ByFolder));
         }
     }
@@ -261,26 +271,25 @@ fn walk_pattern(
     let Some((part, rest)) = parts.split_first() else {
         return Ok(());
     };
-    if depth > MAX_DEPTH {
-        return Ok(());
-    }
     let recursive = part.as_str() == "**";
     if recursive && !rest.is_empty() {
         walk_pattern(folder, rest, depth, found)?;
     }
-    for (name, entry) in entries(folder)? {
+    for (name, entry) in entries(folder, depth)? {
         let path = entry.path();
         if recursive {
             // As in a shell, hidden and linked folders are not entered.
-            if entry.file_type()?.is_dir() && !name.starts_with('.') {
+            if name.starts_with('.') {
+                continue;
+            }
+            if entry.file_type()?.is_dir() {
                 walk_pattern(&path, parts, depth + 1, found)?;
-            } else if rest.is_empty() && !name.starts_with('.') && fs::metadata(&path)?.is_file() {
+            } else if rest.is_empty() && is_file(&path)? {
                 found.push((path, Named::Itself));
             }
-        } else if part.matches_with(&name, OPTIONS) {
-            let Ok(metadata) = fs::metadata(&path) else {
-                continue; // a link to nothing
-            };
+        } else if part.matches_with(&name, OPTIONS)
+            && let Some(metadata) = target(&path)?
+        {
             if rest.is_empty() && metadata.is_file() {
                 found.push((path, Named::Itself));
             } else if !rest.is_empty() && metadata.is_dir() {

@@ -214,3 +214,69 @@ fn parquet_rows_are_resumed_by_number_across_groups_and_batches() {
         assert_eq!(left, whole[cut as usize..], "{cut}");
     }
 }
+
+/// What the core reads of each tick: ticker, event time, trade date, close and volume.
+fn parsed(ticks: &[String]) -> Vec<String> {
+    let keys = ["close".to_owned(), "volume".to_owned()];
+    let mut parser = TickParser::new(&RecordMapping::default(), &keys);
+    let mut parse = |tick: &String| {
+        let found = parser.parse(tick.as_bytes()).map(|tick| {
+            let date = tick.trade_date.map(|date| date.to_string());
+            format!("{} {} {date:?}", tick.ticker, tick.event_time)
+        });
+        let numbers = parser.numbers().to_vec();
+        found.map_or_else(
+            |dead| dead.reason.to_string(),
+            |text| format!("{text} {numbers:?}"),
+        )
+    };
+    ticks.iter().map(&mut parse).collect()
+}
+
+#[test]
+fn the_same_ticks_are_the_same_to_the_core_in_every_format() {
+    let micros = |row: i64| 1_704_187_800_000_000 + row * 1_500_000;
+    let time = |row| stockstream_core::time::Micros(micros(row)).to_string();
+    let close = |row: i64| (row % 4 != 3).then_some(100.0 + row as f64 / 8.0);
+    let rows = 0..20i64;
+    let mut ndjson = String::new();
+    let mut csv = "volume,close,date,timestamp,ticker\n".to_owned();
+    for row in rows.clone() {
+        let price = close(row).map_or("null".to_owned(), |close| close.to_string());
+        ndjson += &format!(
+            r#"{{"ticker":"A","date":"2024-01-02","timestamp":"{}","close":{price},"volume":{row}}}"#,
+            time(row)
+        );
+        ndjson.push('\n');
+        let price = price.replace("null", "");
+        csv += &format!("{row},{price},2024-01-02,{},A\n", time(row));
+    }
+    let table = parquet(
+        vec![
+            (
+                "ticker",
+                Arc::new(StringArray::from(vec!["A"; 20])) as ArrayRef,
+            ),
+            ("date", Arc::new(Date32Array::from(vec![19_724; 20]))),
+            (
+                "timestamp",
+                Arc::new(TimestampMicrosecondArray::from_iter_values(
+                    rows.clone().map(micros),
+                )),
+            ),
+            (
+                "close",
+                Arc::new(rows.clone().map(close).collect::<Float64Array>()),
+            ),
+            ("volume", Arc::new(Int64Array::from_iter_values(rows))),
+        ],
+        7,
+    );
+    let expected = parsed(&read("a.ndjson", ndjson).unwrap());
+    assert!(
+        expected[1].starts_with("A 2024-01-02T09:30:01.5Z Some(\"2024-01-02\")"),
+        "{expected:?}"
+    );
+    assert_eq!(parsed(&read("a.csv", csv).unwrap()), expected);
+    assert_eq!(parsed(&read("a.parquet", table).unwrap()), expected);
+}

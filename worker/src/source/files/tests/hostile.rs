@@ -93,6 +93,17 @@ fn packed_files_that_were_cut_are_an_error_that_names_file_and_offset() {
 }
 
 #[test]
+fn a_frame_that_asks_for_too_much_memory_is_refused() {
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    std::io::Write::write_all(&mut encoder, b"{}\n").unwrap();
+    let folder = Folder::new();
+    folder.put("a.ndjson.zst", encoder.finish().unwrap());
+    let error = folder.read().unwrap_err();
+    assert!(error.to_string().contains("too much memory"), "{error}");
+}
+
+#[test]
 fn a_file_that_changes_or_goes_while_it_is_read_is_an_error_that_names_it() {
     type Change = fn(&Path);
     let changes: [Change; 4] = [

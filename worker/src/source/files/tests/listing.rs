@@ -107,6 +107,19 @@ fn linked_files_count_and_linked_folders_lead_in_no_circles() {
     assert_eq!(names(&folder.list_as(&["data"], None).unwrap()), ["a.csv"]);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_name_that_is_not_utf8_is_refused_only_where_it_would_be_read() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let folder = Folder::new();
+    folder.put("a.csv", "");
+    let odd = std::ffi::OsStr::from_bytes(b"b\xff.csv");
+    fs::write(folder.dir.path().join(odd), "").unwrap();
+    assert_eq!(names(&folder.list_as(&["a*"], None).unwrap()), ["a.csv"]);
+    let error = folder.list_as(&["*"], None).unwrap_err();
+    assert!(error.to_string().contains("isn't UTF-8"), "{error}");
+}
+
 #[test]
 fn the_incarnation_changes_with_any_file_and_the_change_is_told() {
     let folder = Folder::new();
