@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 use super::session::{Manner, Session, host_name, shared};
 use super::validate::load;
 use super::worker::expiry;
-use super::{Program, aws, kinesis};
+use super::{Program, aws, files, kinesis};
 use crate::cli::{DevArgs, Failure, GlobalArgs, Outcome};
 use crate::pipeline::{Coordinator, Orders, PipelineError, Stores, start_stream};
 use crate::replay::options::ReplayOptions;
@@ -31,14 +31,14 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: DevArgs) -> Outco
     let pipeline = load(&args.pipeline.file)?;
     let stores = open_stores(&pipeline, &args.data_dir).await?;
     match pipeline.source() {
-        SourceSettings::Files(_) => files(program, global, args, &pipeline, stores).await,
+        SourceSettings::Files(_) => read_files(program, global, args, &pipeline, stores).await,
         SourceSettings::Kinesis(settings) => {
             stream(program, global, args, &pipeline, settings, stores).await
         }
     }
 }
 
-async fn files(
+async fn read_files(
     program: &Program,
     global: &GlobalArgs,
     args: DevArgs,
@@ -51,7 +51,7 @@ async fn files(
         ));
     }
     let session = Session::begin(pipeline, manner(&args, None)).await?;
-    let task = start_files(pipeline, stores, &session).await?;
+    let task = files::start(pipeline, stores, &session).await?;
     session.until_end(program, global, task).await?;
     session.end().await
 }
@@ -229,13 +229,4 @@ fn local_url(path: &StoragePath, data_dir: &Path) -> Result<String, Failure> {
     let place = std::path::absolute(data_dir.join("s3").join(bucket).join(path.key()))
         .map_err(Failure::failed)?;
     Ok(format!("file://{}", place.display()))
-}
-
-/// Starts a pipeline over files.
-pub async fn start_files(
-    _pipeline: &Pipeline,
-    _stores: Stores,
-    _session: &Session,
-) -> Result<JoinHandle<Result<(), PipelineError>>, Failure> {
-    Err(Failure::failed("files aren't merged yet"))
 }

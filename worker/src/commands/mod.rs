@@ -4,6 +4,7 @@
 
 mod aws;
 mod dev;
+mod files;
 mod inspect;
 mod kinesis;
 mod replay;

@@ -6,7 +6,7 @@ use stockstream_crds::{Pipeline, SourceSettings};
 
 use super::session::{Manner, Session, host_name, shared};
 use super::validate::load;
-use super::{Program, aws};
+use super::{Program, aws, files};
 use crate::cli::{Failure, GlobalArgs, Outcome, WorkerArgs};
 use crate::pipeline::{Coordinator, Stores, start_stream};
 use crate::source::kinesis::SdkStream;
@@ -36,7 +36,7 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
                 Coordinator::new(started, expiry(&pipeline), session.orders.subscribe());
             tokio::spawn(coordinator.run())
         }
-        SourceSettings::Files(_) => super::dev::start_files(&pipeline, stores, &session).await?,
+        SourceSettings::Files(_) => files::start(&pipeline, stores, &session).await?,
     };
     session.until_end(program, global, task).await?;
     session.end().await
