@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::control::{range_view, shard_id};
 use super::iterator::{LIFETIME_MILLIS, ShardIterator};
+use super::shards::{range_view, shard_id};
 use super::validate::{Constraints, HASH_KEY_PATTERN, MAX_RECORD_BYTES, SEQUENCE_PATTERN};
 use super::*;
 use crate::log::{

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use stockstream_local::api::PutRecordsResult;
-use stockstream_local::{Kinesis, Storage, SystemClock};
+use stockstream_local::{Kinesis, KinesisOptions, Storage, SystemClock};
 
 use crate::harness::*;
 
@@ -22,7 +22,7 @@ fn write(kinesis: &Kinesis, writer: usize) -> Vec<(String, String)> {
             .map(|place| {
                 (
                     format!("{place}"),
-                    format!("{writer}/{round:05}/{place:02}").into_bytes(),
+                    format!("{writer}/{round:05}/{place:02}/{}", "x".repeat(200)).into_bytes(),
                 )
             })
             .collect();
@@ -59,7 +59,7 @@ fn tail(kinesis: &Kinesis, done: &AtomicBool) -> BTreeMap<String, Vec<(String, S
             let Some(current) = iterator.take() else {
                 continue;
             };
-            let outcome = get(kinesis, &current, None).unwrap();
+            let outcome = get(kinesis, &current, Some(97)).unwrap();
             progress |= !outcome.records.is_empty() || outcome.millis_behind_latest > 0;
             let records = outcome.records.into_iter().map(|record| record.0);
             let records = records.map(|record| {
@@ -102,7 +102,14 @@ fn reshard(kinesis: &Kinesis, done: &AtomicBool) -> usize {
 }
 
 fn run(storage: Storage) {
-    let kinesis = open(storage, Arc::new(SystemClock::new()));
+    // With the least memory, so that readers on disk cross from files to memory all the time.
+    let kinesis = Kinesis::open(KinesisOptions {
+        storage,
+        clock: Arc::new(SystemClock::new()),
+        tail_bytes: 0,
+        ..KinesisOptions::default()
+    })
+    .unwrap();
     create(&kinesis, 2);
     let done = AtomicBool::new(false);
     let written = Mutex::new(Vec::new());

@@ -421,7 +421,7 @@ fn records_that_left_memory_are_read_from_disk_in_one_sequence() {
     let kinesis = Kinesis::open(stockstream_local::KinesisOptions {
         storage: disk(directory.path()),
         clock: clock.clone(),
-        tail_bytes: 0, // the least: 256 KiB a shard
+        tail_bytes: 0, // the least: 64 KiB a shard
         ..Default::default()
     })
     .unwrap();
