@@ -124,16 +124,14 @@ impl ShardWatch {
                     bytes: bytes.len() as u64,
                 });
             }
-            (Some(Action::ListAfter { version }), Outcome::Listed(None)) => {
-                if chain.version() + 1 == *version && self.local.takes == 0 {
-                    self.local.takes = 1;
-                    self.emit(&Event::ShardTaken {
-                        shard,
-                        epoch: chain.epoch(),
-                        version: *version,
-                        previous_owner: chain.previous_owner().map(str::to_owned),
-                    });
-                }
+            (Some(Action::ListAfter { version }), Outcome::Listed(None)) if !chain.is_taken() => {
+                self.local.takes += 1;
+                self.emit(&Event::ShardTaken {
+                    shard,
+                    epoch: chain.epoch(),
+                    version: *version,
+                    previous_owner: chain.previous_owner().map(str::to_owned),
+                });
             }
             (Some(Action::Publish { batch }), Outcome::Published { files, bytes, .. }) => {
                 for row in &batch.rows {
