@@ -251,13 +251,13 @@ impl Coordinator {
         Box::new(move |chain: &mut ShardChain| {
             let lost = lost_seconds(chain, context.clock.wall(), retention);
             if let Some((paused, retention)) = lost {
-                tracing::error!(
-                    event = "data_lost",
-                    shard,
-                    paused,
-                    retention,
-                    "records were trimmed before they were read"
-                );
+                let seconds = u64::try_from(paused - retention).unwrap_or(0);
+                let event = Event::DataLost {
+                    shard: shard.clone(),
+                    seconds,
+                    action: format!("{on_data_loss:?}"),
+                };
+                context.observer.emit(&event, context.clock.wall().0);
                 if on_data_loss == OnDataLoss::Fail {
                     return Err(PipelineError::DataLost {
                         shard,
@@ -265,7 +265,7 @@ impl Coordinator {
                         retention,
                     });
                 }
-                chain.note_loss(u64::try_from(paused - retention).unwrap_or(0));
+                chain.note_loss(seconds);
             }
             let position = chain.state().position().clone();
             Ok(poll_kinesis(

@@ -87,8 +87,15 @@ pub async fn claim_stores(
     settings: &Settings,
     stores: &Stores,
 ) -> Result<String, PipelineError> {
-    for store in [&stores.state, &stores.output, &stores.rejects] {
+    for store in [&stores.output, &stores.rejects] {
         probe(store).await?;
+    }
+    if let Some(denied) = probe(&stores.state).await?.delete_denied {
+        tracing::warn!(
+            event = "delete_denied",
+            cause = %denied,
+            "old checkpoint versions can't be collected; the state grows"
+        );
     }
     let document = PipelineDocument::of(pipeline, settings);
     claim(&document, &stores.state, &stores.output).await
