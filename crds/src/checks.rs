@@ -14,6 +14,7 @@ use crate::error::{Problem, SpecError};
 use crate::path::StoragePath;
 use crate::pipeline::REJECTS_SUFFIX;
 use crate::quantity::ByteSize;
+use crate::walk::{join, parent};
 
 /// The fewest bytes `state.maxOutbox` may have: one row group of a small file.
 const MIN_OUTBOX: ByteSize = ByteSize::from_bytes(64 << 10);
@@ -187,10 +188,47 @@ fn at<'a>(value: &'a Json, path: &str) -> Option<&'a Json> {
     })
 }
 
-/// The scalar at a path, for messages.
+/// The value at a path, for messages.
 pub(crate) fn describe_at(value: &Json, path: &str) -> Option<String> {
     match at(value, path)? {
-        Json::Object(_) | Json::Array(_) | Json::Null => None,
-        scalar => Some(scalar.to_string()),
+        Json::Null => None,
+        found => Some(found.to_string()),
     }
+}
+
+/// The fields a CEL rule reads, as `name: value`, for messages. `path` is where the rule reports; it
+/// stands there, on the parent, or on the spec.
+pub(crate) fn values_read(value: &Json, path: &str, rule: &str) -> Vec<String> {
+    let names = names_read(rule);
+    let values = |base: &str| -> Vec<String> {
+        let found = names.iter().filter_map(|name| {
+            let found = describe_at(value, &join(base, name))?;
+            Some(format!("{name}: {found}"))
+        });
+        found.collect()
+    };
+    [path, parent(path), "spec"]
+        .into_iter()
+        .map(values)
+        .find(|values| !values.is_empty())
+        .unwrap_or_default()
+}
+
+/// Every `self.a.b` of a rule, once each, without methods and the words CEL escapes.
+fn names_read(rule: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    for part in rule.split("self.").skip(1) {
+        let end = part
+            .find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_'))
+            .unwrap_or(part.len());
+        let mut name = &part[..end];
+        if part[end..].starts_with('(') {
+            name = parent(name);
+        }
+        let name = name.replace("__", "");
+        if !name.is_empty() && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
 }

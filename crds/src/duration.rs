@@ -141,15 +141,15 @@ impl fmt::Display for GoDuration {
         if minutes > 0 {
             write!(f, "{minutes}m")?;
         }
+        if !nanos.is_multiple_of(1_000_000) {
+            let fraction = format!("{nanos:09}");
+            return write!(f, "{seconds}.{}s", fraction.trim_end_matches('0'));
+        }
         if seconds > 0 {
             write!(f, "{seconds}s")?;
         }
-        let (millis, below) = (nanos / 1_000_000, nanos % 1_000_000);
-        if below > 0 {
-            let fraction = format!("{below:06}");
-            write!(f, "{millis}.{}ms", fraction.trim_end_matches('0'))?;
-        } else if millis > 0 {
-            write!(f, "{millis}ms")?;
+        if nanos > 0 {
+            write!(f, "{}ms", nanos / 1_000_000)?;
         }
         if self.0.is_zero() {
             write!(f, "0s")?;

@@ -6,8 +6,11 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
+/// Mistakes after which no more are told: nobody reads them, and hostile text has many.
+pub const MAX_ERRORS: usize = 100;
+
 /// The longest excerpt of a bad value that is shown, in characters.
-const MAX_FOUND: usize = 80;
+const MAX_FOUND: usize = 160;
 
 /// A place in the text, counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -140,16 +143,21 @@ impl fmt::Display for SpecError {
 
 impl std::error::Error for SpecError {}
 
-/// Everything that is wrong with a spec, in the order of the text. Never empty.
+/// What is wrong with a spec, in the order of the text: at least one mistake, at most [`MAX_ERRORS`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecErrors(Vec<SpecError>);
 
 impl SpecErrors {
     /// Sorts the errors by place. `None` when there are none.
     pub(crate) fn collect(mut errors: Vec<SpecError>) -> Option<Self> {
+        for error in &mut errors {
+            // Keys of hostile text can be as long as the text.
+            error.path = excerpt(&error.path);
+        }
         // Errors without a place come first: they speak about the whole.
         errors.sort_by(|a, b| (a.position, &a.path).cmp(&(b.position, &b.path)));
         errors.dedup();
+        errors.truncate(MAX_ERRORS);
         (!errors.is_empty()).then_some(Self(errors))
     }
 

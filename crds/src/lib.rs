@@ -17,6 +17,7 @@ pub mod schema;
 pub mod spec;
 mod validate;
 mod walk;
+mod words;
 mod yaml;
 
 pub use error::{Position, Problem, SpecError, SpecErrors};

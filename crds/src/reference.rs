@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use crate::schema;
-use crate::walk::{describe, join};
+use crate::walk::join;
+use crate::words::describe;
 
 /// The example at the top of the reference page: every field a user usually sets, with its default.
 pub const EXAMPLE: &str = include_str!("example.yaml");
@@ -114,7 +115,8 @@ fn row(text: &mut String, path: &str, parent: &Value, spec: &Value, name: &str, 
         other => format!("`{other}`"),
     };
     let mut meaning = cell(field["description"].as_str().unwrap_or_default());
-    for rule in own_rules(field) {
+    // A section tells its own rules, and what "must be" is told as allowed.
+    for rule in own_rules(field).filter(|rule| !is_section(field) && !rule.starts_with(BOUND)) {
         let _ = write!(meaning, " Rule: {}.", cell(rule));
     }
     if is_fixed(&join(path, name), spec) {
@@ -203,7 +205,16 @@ fn plural(name: &str) -> String {
     format!("{name}s")
 }
 
+/// How messages of rules begin that tell the bounds of one field.
+const BOUND: &str = "must be ";
+
 fn allowed(schema: &Value) -> String {
+    let bounds: Vec<&str> = own_rules(schema)
+        .filter_map(|rule| rule.strip_prefix(BOUND))
+        .collect();
+    if !bounds.is_empty() {
+        return cell(&bounds.join("; "));
+    }
     let shown = match schema["type"].as_str() {
         Some("array") => describe(&schema["items"]),
         _ => describe(schema),

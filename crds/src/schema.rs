@@ -126,6 +126,7 @@ fn clean(schema: &mut Value) {
     each_schema(schema, &mut |node| {
         // Null then means "not given": the API server drops it, as for any field that is not nullable.
         node.remove("nullable");
+        node.remove("title");
         if let Some(Value::Array(values)) = node.get_mut("enum") {
             values.retain(|value| !value.is_null());
         }

@@ -140,24 +140,38 @@ fn cel(walk: &Walk, value: &Json, old: Option<&Json>) -> Vec<SpecError> {
     let Err(failures) = Validator::new().validate(schema::resource(), value, old) else {
         return Vec::new();
     };
+    let value = apply_defaults(schema::resource(), value);
     failures
         .into_iter()
         .filter(|failure| !is_consequence(failure, &walk.errors))
         .map(|failure| {
             let position = walk.position(&failure.field_path);
-            let found = checks::describe_at(value, &failure.field_path);
-            let error = SpecError::new(
-                &*failure.field_path,
-                problem(&failure, &found),
-                failure.message,
-            )
-            .at(position);
-            match found {
-                Some(found) => error.found(found),
-                None => error,
-            }
+            cel_error(failure, &value).at(position)
         })
         .collect()
+}
+
+/// A failed rule as a mistake. Messages that begin with "must be" tell what is allowed.
+fn cel_error(failure: ValidationError, value: &Json) -> SpecError {
+    let path = failure.field_path.as_str();
+    let read = checks::values_read(value, path, &failure.rule);
+    let found = match read.as_slice() {
+        [_, _, ..] => Some(read.join(", ")),
+        _ => checks::describe_at(value, path),
+    };
+    let immutable = failure.reason.as_deref() == Some("FieldValueForbidden");
+    let error = match failure.message.strip_prefix("must be ") {
+        Some(allowed) => {
+            SpecError::new(path, Problem::OutOfRange, "the value is out of range").allowed(allowed)
+        }
+        None if immutable => SpecError::new(path, Problem::Immutable, failure.message),
+        None if read.len() > 1 => SpecError::new(path, Problem::Conflict, failure.message),
+        None => SpecError::new(path, Problem::InvalidValue, failure.message),
+    };
+    match found {
+        Some(found) => error.found(found),
+        None => error,
+    }
 }
 
 /// Whether a rule fails only because of a mistake that has been told already.
@@ -174,15 +188,6 @@ fn is_consequence(failure: &ValidationError, errors: &[SpecError]) -> bool {
             || (near && error.problem == Problem::UnknownField)
             || (near && failure.rule.contains(name))
     })
-}
-
-fn problem(failure: &ValidationError, found: &Option<String>) -> Problem {
-    match failure.reason.as_deref() {
-        Some("FieldValueForbidden") => Problem::Immutable,
-        _ if failure.message.starts_with("must be") => Problem::OutOfRange,
-        _ if found.is_some() => Problem::InvalidValue,
-        _ => Problem::Conflict,
-    }
 }
 
 /// A fault of ours: the checks let something through that the types refuse.

@@ -7,15 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
-use crate::duration::{DURATION_ALLOWED, DURATION_PATTERN};
-use crate::error::{Position, Problem, SpecError};
-use crate::path::{STORAGE_PATH_ALLOWED, STORAGE_PATH_PATTERN};
-use crate::quantity::{BYTE_SIZE_ALLOWED, BYTE_SIZE_PATTERN};
-use crate::schema::NAME_PATTERN;
+use crate::error::{MAX_ERRORS, Position, Problem, SpecError};
+use crate::words::{describe, wanted_type};
 use crate::yaml::{Entry, Node, Value};
-
-/// Mistakes after which no more are collected: nobody reads them, and hostile text has many.
-const MAX_ERRORS: usize = 100;
 
 /// What the walk found.
 pub(crate) struct Walk {
@@ -74,8 +68,8 @@ impl Walk {
             (Some("boolean"), Value::Bool(value)) => Some(json!(value)),
             // A place whose form only the API server knows.
             (None, _) => Some(untyped(&node.value)),
-            (Some(wanted), _) => {
-                self.wrong_type(path, node, &wanted_type(wanted, schema));
+            (Some(_), _) => {
+                self.wrong_type(path, node, &wanted_type(schema));
                 None
             }
         }
@@ -87,7 +81,7 @@ impl Walk {
             value => format!("{} ({})", value.describe(), value.type_name()),
         };
         self.report(
-            SpecError::new(path, Problem::WrongType, "the value is of another type")
+            SpecError::new(path, Problem::WrongType, "the value is of the wrong type")
                 .found(found)
                 .allowed(allowed)
                 .at(node.position),
@@ -197,11 +191,8 @@ impl Walk {
             let error = SpecError::new(&*child_path, Problem::Missing, "the field must be given")
                 .found("nothing")
                 .at(position);
-            let allowed = properties.get(name).and_then(describe);
-            self.report(match allowed {
-                Some(allowed) => error.allowed(allowed),
-                None => error,
-            });
+            let schema = properties.get(name).unwrap_or(&Json::Null);
+            self.report(error.allowed(wanted_type(schema)));
         }
     }
 
@@ -386,67 +377,6 @@ impl Walk {
                 .at(node.position),
         );
     }
-}
-
-/// The values a schema allows, in words. `None` for objects and lists.
-pub(crate) fn describe(schema: &Json) -> Option<String> {
-    let text = |key: &str| schema.get(key).and_then(Json::as_str);
-    let number = |key: &str| schema.get(key).and_then(Json::as_f64);
-    if let Some(branches) = schema.get("anyOf").and_then(Json::as_array)
-        && schema.get("properties").is_some()
-    {
-        let names = branches
-            .iter()
-            .find_map(|branch| branch.get("enum")?.as_array())?;
-        let names: Vec<&str> = names.iter().filter_map(Json::as_str).collect();
-        return Some(format!(
-            "{} or {{timestamp: <RFC 3339 time>}}",
-            names.join(", ")
-        ));
-    }
-    if let Some(values) = schema.get("enum").and_then(Json::as_array) {
-        let names: Vec<&str> = values.iter().filter_map(Json::as_str).collect();
-        return Some(names.join(", "));
-    }
-    match text("pattern") {
-        Some(DURATION_PATTERN) => return Some(DURATION_ALLOWED.to_owned()),
-        Some(STORAGE_PATH_PATTERN) => return Some(STORAGE_PATH_ALLOWED.to_owned()),
-        Some(BYTE_SIZE_PATTERN) => return Some(BYTE_SIZE_ALLOWED.to_owned()),
-        Some(NAME_PATTERN) => {
-            return Some("lower-case letters, digits and -, starting with a letter and ending with a letter or digit".to_owned());
-        }
-        Some(pattern) if pattern.starts_with("^(unbounded|") => {
-            return Some(format!("unbounded, or {DURATION_ALLOWED}"));
-        }
-        Some(pattern) => return Some(format!("text of the form {pattern}")),
-        None => {}
-    }
-    if text("format") == Some("date-time") {
-        return Some("an RFC 3339 time such as 2024-01-02T00:00:00Z".to_owned());
-    }
-    match (text("type")?, number("minimum"), number("maximum")) {
-        ("integer", Some(least), Some(most)) => Some(format!("an integer from {least} to {most}")),
-        ("integer", Some(least), None) => Some(format!("an integer, at least {least}")),
-        ("integer", _, _) => Some("an integer".to_owned()),
-        ("boolean", _, _) => Some("true or false".to_owned()),
-        ("string", _, _) => Some("text".to_owned()),
-        _ => None,
-    }
-}
-
-/// What a value of another type should have been.
-fn wanted_type(wanted: &str, schema: &Json) -> String {
-    describe(schema).unwrap_or_else(|| match wanted {
-        "object" => match schema.get("properties").and_then(Json::as_object) {
-            Some(properties) => {
-                let names: Vec<&str> = properties.keys().map(String::as_str).collect();
-                format!("a map with the fields {}", names.join(", "))
-            }
-            None => "a map".to_owned(),
-        },
-        "array" => "a list".to_owned(),
-        other => other.to_owned(),
-    })
 }
 
 fn matches_pattern(pattern: &str, text: &str) -> bool {

@@ -159,9 +159,10 @@ fn syntax_error(error: &serde_saphyr::Error) -> SpecError {
     let mut message = error.to_string();
     // The place is told apart from the message.
     if let Some(location) = location {
-        let place = format!("line {} column {}", location.line(), location.column());
-        for form in [format!(" at {place}"), format!("{place}: ")] {
-            message = message.replace(&form, "");
+        let (line, column) = (location.line(), location.column());
+        for separator in [", ", " "] {
+            let place = format!(" at line {line}{separator}column {column}");
+            message = message.replace(&place, "");
         }
     }
     SpecError::new(

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 use std::path::Path;
+use std::process::Command;
 
 use kube::CustomResourceExt;
-use kube::core::cel::{ScopeContext, analyze_rule, compile_schema};
+use kube::core::cel::{ScopeContext, WarningKind, analyze_rule, compile_schema};
 use serde_json::Value;
 use stockstream_crds::StockStream;
 use stockstream_crds::reference::generated_files;
@@ -26,6 +27,36 @@ fn generated_files_are_up_to_date() {
             file.path
         );
     }
+}
+
+#[test]
+fn the_generator_writes_what_is_stale_and_checks_without_writing() {
+    let root = tempfile::tempdir().unwrap();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_generate"))
+            .arg("--root")
+            .arg(root.path())
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.success(), text)
+    };
+    let (success, text) = run(&["--check"]);
+    assert!(
+        !success && text.matches("make generate").count() == 3,
+        "{text}"
+    );
+    assert!(std::fs::read_dir(root.path()).unwrap().next().is_none());
+    assert!(run(&[]).0);
+    assert_eq!(run(&["--check"]), (true, String::new()));
+    for file in generated_files().unwrap() {
+        assert_eq!(
+            std::fs::read_to_string(root.path().join(file.path)).unwrap(),
+            file.text
+        );
+    }
+    assert!(!run(&["--chek"]).0);
 }
 
 #[test]
@@ -156,9 +187,8 @@ fn every_rule_compiles_and_is_bounded() {
             "{path}: {:?}",
             compiled.compilation_errors()
         );
-        for warning in analyze_rule_warnings(node) {
-            panic!("{path}: {warning}");
-        }
+        let warnings = analyze_rule_warnings(node);
+        assert!(warnings.is_empty(), "{path}: {warnings:?}");
         for (name, property) in node["properties"].as_object().into_iter().flatten() {
             walk(&format!("{path}.{name}"), property, rules);
         }
@@ -178,6 +208,9 @@ fn every_rule_compiles_and_is_bounded() {
                     ScopeContext::CrdValidation,
                 )
             })
+            // The others are too coarse for nested comprehensions: they take `o` of `all(o, …)` for an
+            // unknown variable, and unbounded sizes for lists that are not the node's own.
+            .filter(|warning| warning.kind == WarningKind::MissingBounds)
             .map(|warning| format!("{warning:?}"))
             .collect()
     }

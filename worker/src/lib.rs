@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod commands;
 pub mod failpoint;
 pub mod observe;
 pub mod pipeline;

@@ -3,6 +3,11 @@
 //! Owns names, nesting, defaults and the rules that CEL can state. Doc comments on fields are the
 //! reference users read. What is read here is not yet checked as a whole: [`crate::Pipeline`] is.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "printer columns repeat `type_`, which the lint takes for a mistake"
+)]
+
 mod output;
 mod record;
 mod rules;

@@ -78,9 +78,11 @@ pub(super) fn immutable(field: &str) -> Rule {
 }
 
 /// A transition rule: aggregates may be added, but neither removed nor given another meaning.
+/// `function` is a reserved word of CEL, which Kubernetes escapes as `__function__`.
+/// At most 32 × 32 comparisons of three short strings: far below the API server's cost limit.
 pub(super) fn aggregates_only_grow() -> Rule {
     Rule::new(
-        "self.state.path != oldSelf.state.path || oldSelf.window.aggregates.all(o, self.window.aggregates.exists(n, n.name == o.name && n.function == o.function && n.field == o.field))",
+        "self.state.path != oldSelf.state.path || oldSelf.window.aggregates.all(o, self.window.aggregates.exists(n, n.name == o.name && n.__function__ == o.__function__ && n.field == o.field))",
     )
     .message("window.aggregates may be added, but not removed or changed for one state.path: add one under a new name, or start a new pipeline, with a new state.path and output.path")
     .reason(Reason::FieldValueForbidden)

@@ -94,7 +94,7 @@ impl Default for Window {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("self.function != 'vwap' || self.field != 'volume'")
+    validation = Rule::new("self.__function__ != 'vwap' || self.field != 'volume'")
         .message("vwap weighs a price by the volume: field must be open, high, low or close")
         .field_path(".field")
 )]

@@ -146,9 +146,9 @@ pub struct Latest {
     /// The ticker.
     #[serde(with = "crate::shared_text")]
     pub ticker: Arc<str>,
-    /// The close of the tick with the highest event time (the later one of equals); `None` when no tick had one.
+    /// Of the ticks that had a close, that of the highest event time (the later one of equals); `None` when none had.
     pub close: Option<f64>,
-    /// That tick's event time.
+    /// That tick's event time; the highest one while no tick had a close.
     pub event_time: Micros,
 }
 

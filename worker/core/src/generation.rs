@@ -144,13 +144,18 @@ pub(crate) fn merged(
     Ok(generations)
 }
 
-/// The first window start from which a chain computes a figure.
+/// The first window start from which a chain computes a figure. Figures of its oldest generation have no boundary: it has
+/// no window before that, open or to come.
 fn boundary(list: &[Generation], newest_end: Option<Micros>, figure: &Aggregate) -> Micros {
-    list.iter()
-        .find(|generation| generation.aggregates.contains(figure))
-        .map(|generation| generation.from)
-        .or(newest_end)
-        .unwrap_or(Micros(i64::MIN))
+    let always = Micros(i64::MIN);
+    let named = list
+        .iter()
+        .position(|generation| generation.aggregates.contains(figure));
+    match named {
+        Some(0) => always,
+        Some(index) => list[index].from,
+        None => newest_end.unwrap_or(always),
+    }
 }
 
 fn describe(aggregate: &Aggregate) -> String {
@@ -244,7 +249,12 @@ mod tests {
         };
         assert_eq!(
             merged_names(&[(&early, None), (&late, None)]),
-            [(120, all(&["a", "b"]))]
+            [(i64::MIN, all(&["a"])), (60, all(&["a", "b"]))]
+        );
+        let later = [generation(0, &["a"]), generation(180, &["a", "b"])];
+        assert_eq!(
+            merged_names(&[(&later, None), (&early, None), (&late, None)]),
+            [(i64::MIN, all(&["a"])), (180, all(&["a", "b"]))]
         );
         assert_eq!(
             merged_names(&[(&early, None), (&early, Some(Micros(600)))]),

@@ -73,6 +73,11 @@ impl StateKeys {
         format!("shards/{}/roots.json", self.incarnation)
     }
 
+    /// The files that a bounded pipeline reads.
+    pub fn files(&self) -> String {
+        format!("shards/{}/files.json", self.incarnation)
+    }
+
     /// Says that every root has its first version.
     pub fn started(&self) -> String {
         format!("shards/{}/started", self.incarnation)

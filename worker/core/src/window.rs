@@ -29,7 +29,7 @@ struct Ticker {
     name: Arc<str>,
     hash: u128,
     close: Option<f64>,
-    /// Event time of the newest tick.
+    /// Event time of the tick that gave the close; of the newest one while none had any.
     newest: Micros,
     /// Ids of its open windows.
     ids: Set<Arc<str>>,
@@ -417,13 +417,16 @@ impl WindowTable {
 }
 
 impl Ticker {
-    /// The close of the highest event time counts; of equals, the later one.
+    /// The close of the highest event time counts; of equals, the later one. Ticks without a close count only until one
+    /// comes, so that the close and the event time always belong together.
     fn note_latest(&mut self, event_time: Micros, close: Option<f64>) {
-        if event_time < self.newest {
-            return;
-        }
-        self.newest = event_time;
-        if close.is_some() {
+        let newer = match (close, self.close) {
+            (None, Some(_)) => false,
+            (Some(_), None) => true,
+            _ => event_time >= self.newest,
+        };
+        if newer {
+            self.newest = event_time;
             self.close = close;
         }
     }

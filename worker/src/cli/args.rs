@@ -8,6 +8,8 @@ use clap::{Args, Subcommand, ValueHint};
 use super::output::{ColourChoice, OutputFormat};
 use super::values::ByteSize;
 use crate::observe::log::{LogFormat, LogLevel};
+use crate::replay::event_time::Speed;
+use crate::replay::pace::Rate;
 
 /// Where `stockstream kinesis` listens when nobody says otherwise.
 const KINESIS_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 4567));
@@ -147,10 +149,10 @@ pub struct DevArgs {
     pub replay: Option<String>,
     /// Records a second (`10`), the time between two (`1.5s`), or `max` [default: as `stockstream replay`]
     #[arg(long, requires = "replay", value_name = "RATE")]
-    pub rate: Option<String>,
+    pub rate: Option<Rate>,
     /// Let event time run N times faster than the clock, so that minutes close in seconds
     #[arg(long, requires = "replay", value_name = "N")]
-    pub speed: Option<String>,
+    pub speed: Option<Speed>,
     /// Replay, wait until every window is closed and published, print a summary and end
     #[arg(long, requires = "replay")]
     pub once: bool,

@@ -1,9 +1,6 @@
 //! The command line: what can be asked, how failures are told, and what a run says at its end.
 //!
 //! Owns parsing, help texts, exit codes and the form of results. Must never do a command's work: [`Commands`] does.
-//!
-//! `stockstream replay` is described by `replay::ReplayArgs` in its own module; its variant of [`Command`] and its
-//! method of [`Commands`] belong next to `Kinesis`.
 
 pub mod args;
 pub mod failure;
@@ -65,6 +62,8 @@ pub enum Command {
     /// Serve the embedded Kinesis alone
     #[command(after_help = args::KINESIS_EXAMPLES)]
     Kinesis(KinesisArgs),
+    /// Send historical rows to a stream as ticks
+    Replay(crate::replay::ReplayArgs),
     /// Print a checkpoint, the shards of a pipeline, or what a Parquet file says of itself
     #[command(after_help = args::INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
@@ -87,6 +86,12 @@ pub trait Commands {
     fn worker(&self, global: &GlobalArgs, args: WorkerArgs) -> impl Future<Output = Outcome>;
     /// `stockstream kinesis`.
     fn kinesis(&self, global: &GlobalArgs, args: KinesisArgs) -> impl Future<Output = Outcome>;
+    /// `stockstream replay`.
+    fn replay(
+        &self,
+        global: &GlobalArgs,
+        args: crate::replay::ReplayArgs,
+    ) -> impl Future<Output = Outcome>;
     /// `stockstream inspect`.
     fn inspect(&self, global: &GlobalArgs, args: InspectArgs) -> impl Future<Output = Outcome>;
     /// `stockstream validate`.
@@ -103,6 +108,7 @@ pub async fn dispatch(cli: Cli, commands: &impl Commands) -> Outcome {
         Command::Dev(args) => commands.dev(&global, args).await,
         Command::Worker(args) => commands.worker(&global, args).await,
         Command::Kinesis(args) => commands.kinesis(&global, args).await,
+        Command::Replay(args) => commands.replay(&global, args).await,
         Command::Inspect(args) => commands.inspect(&global, args).await,
         Command::Validate(args) => commands.validate(&global, args).await,
         Command::Completions(args) => completions(&args),

@@ -126,7 +126,11 @@ impl Coordinator {
         let whole = coverage(&open).is_complete();
         self.holes = if whole { 0 } else { self.holes + 1 };
         let (status, reason, message) = match (whole, self.holes >= HOLE_ROUNDS) {
-            (true, _) => (ConditionStatus::True, "Covered", "the open shards cover every hash key"),
+            (true, _) => (
+                ConditionStatus::True,
+                "Covered",
+                "the open shards cover every hash key",
+            ),
             (false, true) => (
                 ConditionStatus::False,
                 "HashKeyHole",
@@ -135,9 +139,13 @@ impl Coordinator {
             (false, false) => return,
         };
         let context = &self.started.context;
-        context
-            .observer
-            .set_condition("ShardCoverage", status, reason, message, context.clock.wall().0);
+        context.observer.set_condition(
+            "ShardCoverage",
+            status,
+            reason,
+            message,
+            context.clock.wall().0,
+        );
     }
 
     /// Starts a runner for every shard that is ready and has none.
@@ -148,13 +156,17 @@ impl Coordinator {
         let started = &self.started;
         let decisions = plan(listing, &started.roots, started.started, &started.heads);
         for (shard, decision) in decisions {
-            if self.running.contains(&shard) || self.released.contains(&shard) || self.must_wait(&shard) {
+            if self.running.contains(&shard)
+                || self.released.contains(&shard)
+                || self.must_wait(&shard)
+            {
                 continue;
             }
             if let Err(error) = self.act_on(&shard, decision, listing).await {
                 if error.is_transient() {
                     tracing::warn!(event = "take_failed", shard, cause = %error, "trying again");
-                    self.fenced.insert(shard, (0, Instant::now() + Duration::from_secs(1)));
+                    self.fenced
+                        .insert(shard, (0, Instant::now() + Duration::from_secs(1)));
                 } else {
                     self.fail(error);
                     return;
@@ -185,7 +197,10 @@ impl Coordinator {
                 // Somebody else may have made it meanwhile.
                 let newest = match load_newest(&context, shard).await? {
                     Some(newest) => newest,
-                    None => first_version(&context, shard, &decision, &self.started.roots, listing).await?,
+                    None => {
+                        first_version(&context, shard, &decision, &self.started.roots, listing)
+                            .await?
+                    }
                 };
                 self.start_runner(newest, false)
             }
@@ -218,7 +233,8 @@ impl Coordinator {
             self.taken_sender.clone(),
         )?;
         self.running.insert(shard.clone());
-        self.runners.spawn(async move { (shard, runner.run().await) });
+        self.runners
+            .spawn(async move { (shard, runner.run().await) });
         Ok(())
     }
 
@@ -229,9 +245,19 @@ impl Coordinator {
         Box::new(move |chain: &mut ShardChain| {
             let lost = lost_seconds(chain, context.clock.wall(), retention);
             if let Some((paused, retention)) = lost {
-                tracing::error!(event = "data_lost", shard, paused, retention, "records were trimmed before they were read");
+                tracing::error!(
+                    event = "data_lost",
+                    shard,
+                    paused,
+                    retention,
+                    "records were trimmed before they were read"
+                );
                 if on_data_loss == OnDataLoss::Fail {
-                    return Err(PipelineError::DataLost { shard, paused, retention });
+                    return Err(PipelineError::DataLost {
+                        shard,
+                        paused,
+                        retention,
+                    });
                 }
                 chain.note_loss(u64::try_from(paused - retention).unwrap_or(0));
             }
@@ -267,9 +293,16 @@ impl Coordinator {
     }
 
     fn follow_orders(&mut self, gone: bool) {
-        let orders = if gone { Orders::Stop } else { *self.orders.borrow_and_update() };
+        let orders = if gone {
+            Orders::Stop
+        } else {
+            *self.orders.borrow_and_update()
+        };
         if orders != Orders::Run {
-            self.started.context.observer.set_phase(PipelinePhase::Stopping, None);
+            self.started
+                .context
+                .observer
+                .set_phase(PipelinePhase::Stopping, None);
         }
         if gone {
             // Nobody will give orders again: don't ask any more.
@@ -283,15 +316,26 @@ impl Coordinator {
     async fn shard_taken(&mut self, shard: &str) {
         self.fenced.remove(shard);
         if let Ok(Some(newest)) = load_newest(&self.started.context, shard).await {
-            self.started.heads.insert(shard.to_owned(), Head::of(&newest));
+            self.started
+                .heads
+                .insert(shard.to_owned(), Head::of(&newest));
         }
         let heads = &self.started.heads;
-        let all = self.started.roots.roots.iter().all(|root| heads.contains_key(&root.shard));
+        let all = self
+            .started
+            .roots
+            .roots
+            .iter()
+            .all(|root| heads.contains_key(&root.shard));
         if self.started.started || !all {
             return;
         }
         let context = &self.started.context;
-        match context.state.create(&context.keys.started(), Bytes::from_static(b"{}")).await {
+        match context
+            .state
+            .create(&context.keys.started(), Bytes::from_static(b"{}"))
+            .await
+        {
             Ok(_) => {
                 self.started.started = true;
                 let event = Event::PipelineStarted {
@@ -334,14 +378,18 @@ impl Coordinator {
                 self.started.heads.insert(shard, Head::of(&newest));
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(event = "head_unread", shard, cause = %error, "trying again"),
+            Err(error) => {
+                tracing::warn!(event = "head_unread", shard, cause = %error, "trying again")
+            }
         }
     }
 
     /// Stops everything: the others finish what they have committed.
     fn fail(&mut self, error: PipelineError) {
         let context = &self.started.context;
-        let event = Event::Failed { cause: error.to_string() };
+        let event = Event::Failed {
+            cause: error.to_string(),
+        };
         context.observer.emit(&event, context.clock.wall().0);
         context
             .observer

@@ -5,6 +5,7 @@ use stockstream_core::codec::CodecError;
 use stockstream_core::lineage::LineageError;
 
 use crate::sink::PublishError;
+use crate::source::files::FilesError;
 use crate::source::kinesis::StreamError;
 use crate::storage::StoreError;
 
@@ -18,6 +19,9 @@ pub enum PipelineError {
     /// The stream failed.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// Input files failed.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// Publishing found something foreign.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -61,7 +65,9 @@ pub enum PipelineError {
         source: CodecError,
     },
     /// A document of ours can't be read.
-    #[error("{url} can't be read: {detail}. Restore it, or use a new state.path and a new output.path")]
+    #[error(
+        "{url} can't be read: {detail}. Restore it, or use a new state.path and a new output.path"
+    )]
     Document {
         /// The object.
         url: String,
@@ -118,6 +124,7 @@ impl PipelineError {
         match self {
             PipelineError::Store(error) => error.reason(),
             PipelineError::Stream(error) => error.reason(),
+            PipelineError::Files(_) => "FilesUnreadable",
             PipelineError::Publish(_) => "PublishFailed",
             PipelineError::Chain { .. } => "ChainRefused",
             PipelineError::Lineage { .. } => "LineageRefused",
@@ -143,7 +150,9 @@ impl PipelineError {
         match self {
             PipelineError::Store(error) => error.is_transient() || error.is_unknown(),
             PipelineError::Stream(error) => error.is_transient(),
-            PipelineError::Publish(PublishError::Store(error)) => error.is_transient() || error.is_unknown(),
+            PipelineError::Publish(PublishError::Store(error)) => {
+                error.is_transient() || error.is_unknown()
+            }
             PipelineError::Unlisted { .. } => true,
             _ => false,
         }

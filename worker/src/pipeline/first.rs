@@ -4,8 +4,7 @@
 
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::lineage::{
-    Author, Decision, LineageError, Roots, ShardInfo, first_version_of_child,
-    first_version_of_root,
+    Author, Decision, LineageError, Roots, ShardInfo, first_version_of_child, first_version_of_root,
 };
 
 use super::actions::load_newest;

@@ -93,15 +93,39 @@ impl PipelineDocument {
     fn differences(&self, wanted: &PipelineDocument) -> Vec<String> {
         let (a, b) = (&self.meaning, &wanted.meaning);
         let fields = [
-            ("metadata.namespace", self.namespace.clone(), wanted.namespace.clone()),
+            (
+                "metadata.namespace",
+                self.namespace.clone(),
+                wanted.namespace.clone(),
+            ),
             ("metadata.name", self.name.clone(), wanted.name.clone()),
             ("spec.source", self.source.clone(), wanted.source.clone()),
-            ("spec.window.size", seconds(a.window_size), seconds(b.window_size)),
+            (
+                "spec.window.size",
+                seconds(a.window_size),
+                seconds(b.window_size),
+            ),
             ("spec.record", json(&a.record), json(&b.record)),
-            ("spec.output.path", a.output_path.clone(), b.output_path.clone()),
-            ("spec.output.rejectsPath", a.rejects_path.clone(), b.rejects_path.clone()),
-            ("spec.output.partitionBy", a.partition_by.join(", "), b.partition_by.join(", ")),
-            ("spec.output.compression", a.compression.clone(), b.compression.clone()),
+            (
+                "spec.output.path",
+                a.output_path.clone(),
+                b.output_path.clone(),
+            ),
+            (
+                "spec.output.rejectsPath",
+                a.rejects_path.clone(),
+                b.rejects_path.clone(),
+            ),
+            (
+                "spec.output.partitionBy",
+                a.partition_by.join(", "),
+                b.partition_by.join(", "),
+            ),
+            (
+                "spec.output.compression",
+                a.compression.clone(),
+                b.compression.clone(),
+            ),
         ];
         fields
             .into_iter()
@@ -159,7 +183,12 @@ async fn accept(
     if differences.is_empty() {
         return Ok(stored);
     }
-    if state.list(SHARDS).await?.iter().all(|object| !object.key.ends_with(".ckpt")) {
+    if state
+        .list(SHARDS)
+        .await?
+        .iter()
+        .all(|object| !object.key.ends_with(".ckpt"))
+    {
         let bytes = Bytes::from(json(wanted));
         state.put_overwrite(PIPELINE, bytes).await?;
         return Ok(wanted.clone());
@@ -190,7 +219,10 @@ async fn claim_output(document: &PipelineDocument, output: &Store) -> Result<(),
         state_id: document.state_id.clone(),
         pipeline: format!("{}/{}", document.namespace, document.name),
     };
-    let owner = match output.create(OUTPUT_OWNER, Bytes::from(json(&claim))).await? {
+    let owner = match output
+        .create(OUTPUT_OWNER, Bytes::from(json(&claim)))
+        .await?
+    {
         Created::New | Created::AlreadyOurs => return Ok(()),
         Created::Exists(bytes) => parse::<OutputDocument>(&bytes, &output.url_of(OUTPUT_OWNER))?,
     };

@@ -18,7 +18,8 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::shard::Ended;
 use crate::observe::{
-    ConditionStatus, Counters, Event, ShardPhase, ShardReport, Summaries, TickerReport, WindowFigures,
+    ConditionStatus, Counters, Event, ShardPhase, ShardReport, Summaries, TickerReport,
+    WindowFigures,
 };
 use crate::source::kinesis::StreamError;
 
@@ -88,7 +89,12 @@ impl ShardWatch {
             return;
         }
         let many = chain.state().tickers().len() > MANY_TICKERS;
-        self.next_look = now + if many { LOOK_EVERY_WITH_MANY } else { LOOK_EVERY };
+        self.next_look = now
+            + if many {
+                LOOK_EVERY_WITH_MANY
+            } else {
+                LOOK_EVERY
+            };
         self.report(chain, phase(chain));
         let wall = self.wall();
         for event in self.summaries.due(wall) {
@@ -99,7 +105,12 @@ impl ShardWatch {
     /// An action was carried out; `chain` doesn't know the outcome yet.
     pub fn action_done(&mut self, chain: &ShardChain, action: Option<&Action>, outcome: &Outcome) {
         if std::mem::take(&mut self.store_troubled) {
-            self.condition(STORE_READY, ConditionStatus::True, "Working", "the store answers again");
+            self.condition(
+                STORE_READY,
+                ConditionStatus::True,
+                "Working",
+                "the store answers again",
+            );
             self.reason = None;
         }
         let shard = self.shard.clone();
@@ -124,10 +135,7 @@ impl ShardWatch {
                     });
                 }
             }
-            (
-                Some(Action::Publish { batch }),
-                Outcome::Published { files, bytes, .. },
-            ) => {
+            (Some(Action::Publish { batch }), Outcome::Published { files, bytes, .. }) => {
                 for row in &batch.rows {
                     let through = self
                         .published_through
@@ -158,7 +166,9 @@ impl ShardWatch {
     /// A batch begins to be published.
     pub fn action_started(&mut self, action: &Action) {
         if let Action::Publish { batch } = action {
-            let fresh = self.began.is_none_or(|(version, _)| version != batch.version);
+            let fresh = self
+                .began
+                .is_none_or(|(version, _)| version != batch.version);
             if fresh {
                 self.began = Some((batch.version, self.context.clock.monotonic()));
                 self.emit(&Event::Sealed {
@@ -218,7 +228,12 @@ impl ShardWatch {
         self.local.reads += 1;
         self.millis_behind_latest = behind;
         if std::mem::take(&mut self.stream_troubled) {
-            self.condition(STREAM_READY, ConditionStatus::True, "Reading", "the stream answers again");
+            self.condition(
+                STREAM_READY,
+                ConditionStatus::True,
+                "Reading",
+                "the stream answers again",
+            );
         }
     }
 

@@ -5,9 +5,7 @@
 use std::sync::Arc;
 
 use stockstream_core::chain::Pace;
-use stockstream_core::plan::{
-    Aggregate, Function, Limits, MaxAhead, Plan, RecordMapping,
-};
+use stockstream_core::plan::{Aggregate, Function, Limits, MaxAhead, Plan, RecordMapping};
 use stockstream_core::row::PartitionColumn;
 use stockstream_crds::spec::{self, AggregateFunction, NumericField};
 use stockstream_crds::{Pipeline, SourceSettings};

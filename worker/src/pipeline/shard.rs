@@ -200,10 +200,13 @@ impl ShardRunner {
             return Ok(());
         }
         let now = self.context.clock.monotonic();
-        let action = self.chain.poll(now).map_err(|source| PipelineError::Chain {
-            shard: self.shard.clone(),
-            source,
-        })?;
+        let action = self
+            .chain
+            .poll(now)
+            .map_err(|source| PipelineError::Chain {
+                shard: self.shard.clone(),
+                source,
+            })?;
         let Some(action) = action else {
             self.under_way = None;
             return Ok(());
@@ -219,12 +222,16 @@ impl ShardRunner {
         Ok(())
     }
 
-    fn finish_action(&mut self, result: Result<Outcome, PipelineError>) -> Result<(), PipelineError> {
+    fn finish_action(
+        &mut self,
+        result: Result<Outcome, PipelineError>,
+    ) -> Result<(), PipelineError> {
         self.in_flight = None;
         match result {
             Ok(outcome) => {
                 self.pause = FIRST_PAUSE;
-                self.watch.action_done(&self.chain, self.under_way.as_ref(), &outcome);
+                self.watch
+                    .action_done(&self.chain, self.under_way.as_ref(), &outcome);
                 if matches!(outcome, Outcome::Listed(_)) {
                     self.lifetime = None;
                 }

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use stockstream_core::layout::{Incarnation, StateKeys};
 use stockstream_core::lineage::{Head, Roots, ShardInfo, StartRule, choose_roots};
 use stockstream_core::time::Micros;
-use stockstream_crds::spec::{InitialPosition, OnDataLoss};
 use stockstream_crds::Pipeline;
+use stockstream_crds::spec::{InitialPosition, OnDataLoss};
 
 use super::actions::{load_newest, version_in};
 use super::context::Context;
@@ -110,9 +110,11 @@ pub async fn start_stream(
     };
     let keys = StateKeys::new(incarnation.clone());
     refuse_other_incarnations(&stores.state, client.name(), &incarnation).await?;
-    let roots = read_or_choose_roots(&stores.state, &keys, client.as_ref(), rule, &host.clock).await?;
+    let roots =
+        read_or_choose_roots(&stores.state, &keys, client.as_ref(), rule, &host.clock).await?;
     let started = stores.state.get(&keys.started()).await?.is_some();
-    host.observer.set_ids(incarnation.as_str(), state_id.as_str());
+    host.observer
+        .set_ids(incarnation.as_str(), state_id.as_str());
     let context = Arc::new(Context {
         settings,
         state: stores.state,
@@ -160,7 +162,10 @@ async fn wait_until_active(client: &dyn StreamClient) -> Result<StreamDescriptio
                 return Err(PipelineError::Stream(StreamError::Unavailable {
                     stream: client.name().to_owned(),
                     operation: "DescribeStreamSummary",
-                    detail: format!("it didn't become ACTIVE within {} s", ACTIVE_WITHIN.as_secs()),
+                    detail: format!(
+                        "it didn't become ACTIVE within {} s",
+                        ACTIVE_WITHIN.as_secs()
+                    ),
                 }));
             }
             Ok(_) | Err(_) => {}

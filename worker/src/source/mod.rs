@@ -1,5 +1,7 @@
 //! Where ticks come from.
 //!
-//! Owns reading, in order. Must never know what a tick means for a window.
+//! Owns reading a source in its own order and naming each record's place in it. Must never decide what a tick means:
+//! that is the core's.
 
+pub mod files;
 pub mod kinesis;

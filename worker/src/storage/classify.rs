@@ -186,7 +186,12 @@ impl Attempt<'_> {
             return self.transient(true, detail);
         }
         match fault.kind() {
-            io::ErrorKind::NotFound => Failure::Absent,
+            // A write that finds no directory isn't an absent object: the root itself was removed.
+            io::ErrorKind::NotFound
+                if !matches!(self.operation, Operation::Create | Operation::Put) =>
+            {
+                Failure::Absent
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 Failure::Permanent(StoreError::Full {
                     url: self.url(),

@@ -274,11 +274,15 @@ impl Disk {
         self.known().retain(|known| !directory.starts_with(known));
     }
 
-    /// Removes a directory that a deletion emptied, so that probes and members leave nothing behind.
-    fn remove_if_empty(&self, directory: &FsPath) {
-        if directory != self.root && directory.starts_with(&self.root) {
-            self.forget(directory);
-            let _ = fs::remove_dir(directory); // refused while it holds anything, which is the point
+    /// Removes the directories that a deletion emptied, so that probes and members leave nothing behind.
+    fn remove_emptied(&self, directory: &FsPath) {
+        let inside = |path: &&FsPath| *path != self.root && path.starts_with(&self.root);
+        for path in directory.ancestors().take_while(inside) {
+            self.forget(path);
+            // Refused while it holds anything, which is the point.
+            if fs::remove_dir(path).is_err() {
+                return;
+            }
         }
     }
 
@@ -430,8 +434,7 @@ impl ObjectStore for FileStore {
                 let (disk, target) = (disk.clone(), reader.path_to_filesystem(&location));
                 async move {
                     let target = target?;
-                    let emptied =
-                        move || target.parent().map(|parent| disk.remove_if_empty(parent));
+                    let emptied = move || target.parent().map(|parent| disk.remove_emptied(parent));
                     tokio::task::spawn_blocking(emptied).await?;
                     Ok(location)
                 }

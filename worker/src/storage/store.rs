@@ -156,6 +156,11 @@ impl Store {
         }
     }
 
+    /// The store itself, whose keys begin at the bucket's or the file system's root.
+    pub fn objects(&self) -> Arc<dyn ObjectStore> {
+        self.objects.clone()
+    }
+
     /// The same store with other limits.
     #[must_use]
     pub fn with_policy(mut self, policy: Policy) -> Store {

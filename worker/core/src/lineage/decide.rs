@@ -250,3 +250,7 @@ fn overlap(left: &[HashRange], right: &[HashRange]) -> Vec<HashRange> {
         .flat_map(|a| right.iter().filter_map(|b| a.intersection(b)))
         .collect()
 }
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

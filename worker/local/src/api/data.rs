@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::control::{range_view, shard_id};
 use super::iterator::{LIFETIME_MILLIS, ShardIterator};
+use super::shards::{range_view, shard_id};
 use super::validate::{Constraints, HASH_KEY_PATTERN, MAX_RECORD_BYTES, SEQUENCE_PATTERN};
 use super::*;
 use crate::log::{
@@ -75,9 +75,7 @@ impl Kinesis {
             .routes()
             .ok_or_else(|| self.no_stream(stream.name()))?;
         check_size(&routes, partition_key.len() + data.len())?;
-        let shard = routes
-            .shard(key)
-            .ok_or_else(|| self.no_stream(stream.name()))?;
+        let shard = open_shard(&routes, key)?;
         let appended = self.append(shard, vec![Record::new(partition_key, data)])?;
         Ok(PutRecordOutcome {
             shard_id: shard_id(shard.number()),
@@ -120,28 +118,18 @@ impl Kinesis {
         let routes = stream
             .routes()
             .ok_or_else(|| self.no_stream(stream.name()))?;
-        // By shard: the places in the request and the records.
-        let mut runs: BTreeMap<u32, (&Arc<Shard>, Vec<usize>, Vec<Record>)> = BTreeMap::new();
-        for (place, entry) in entries.iter().enumerate() {
-            let partition_key = entry.partition_key.as_deref().unwrap_or_default();
-            let data = entry.data.as_ref().map_or(&[][..], |data| &data.0);
-            let key = routing_key(partition_key, entry.explicit_hash_key.as_ref())?;
-            check_size(&routes, partition_key.len() + data.len())?;
-            let shard = routes
-                .shard(key)
-                .ok_or_else(|| self.no_stream(stream.name()))?;
-            let run = runs
-                .entry(shard.number())
-                .or_insert_with(|| (shard, Vec::new(), Vec::new()));
-            run.1.push(place);
-            run.2.push(Record::new(partition_key, data));
-        }
+        let runs = route(&routes, entries)?;
         let mut results: Vec<Option<PutRecordsResult>> = vec![None; entries.len()];
         let mut failure = None;
         let mut failed_record_count = 0;
-        for (number, (shard, places, records)) in runs {
-            match self.append(shard, records) {
-                Ok(first) => written(&mut results, &places, number, first),
+        for Run {
+            shard,
+            places,
+            records,
+        } in runs.into_values()
+        {
+            match self.append(&shard, records) {
+                Ok(first) => written(&mut results, &places, shard.number(), first),
                 Err(error) => {
                     failed_record_count += places.len();
                     failed(&mut results, &places, &error);
@@ -312,6 +300,47 @@ impl Kinesis {
             child_shards: read.ended.then(|| child_shards(&stream, iterator.shard)),
         })
     }
+}
+
+/// The records of one call that go to one shard.
+struct Run {
+    shard: Arc<Shard>,
+    /// Their places in the request.
+    places: Vec<usize>,
+    records: Vec<Record>,
+}
+
+/// Sorts the records of a call by shard, by number, in the request's order.
+fn route(
+    routes: &Routes<'_>,
+    entries: &[PutRecordsEntry],
+) -> Result<BTreeMap<u32, Run>, KinesisError> {
+    let mut runs: BTreeMap<u32, Run> = BTreeMap::new();
+    for (place, entry) in entries.iter().enumerate() {
+        let partition_key = entry.partition_key.as_deref().unwrap_or_default();
+        let data = entry.data.as_ref().map_or(&[][..], |data| &data.0);
+        let key = routing_key(partition_key, entry.explicit_hash_key.as_ref())?;
+        check_size(routes, partition_key.len() + data.len())?;
+        let shard = open_shard(routes, key)?;
+        let run = runs.entry(shard.number()).or_insert_with(|| Run {
+            shard: shard.clone(),
+            places: Vec::new(),
+            records: Vec::new(),
+        });
+        run.places.push(place);
+        run.records.push(Record::new(partition_key, data));
+    }
+    Ok(runs)
+}
+
+/// The open shard of a hash key. There always is one; else the record is refused, not lost.
+fn open_shard<'a>(routes: &'a Routes<'_>, key: u128) -> Result<&'a Arc<Shard>, KinesisError> {
+    routes.shard(key).ok_or_else(|| {
+        KinesisError::new(
+            ErrorKind::InternalFailure,
+            "no open shard takes this hash key",
+        )
+    })
 }
 
 fn check_put_records(request: &PutRecordsRequest) -> Result<&Vec<PutRecordsEntry>, KinesisError> {

@@ -1,5 +1,5 @@
-//! The in-process Kinesis: all streams, their store and clock. Operations are in `control` and
-//! `data`; here are the state they share and the upkeep.
+//! The in-process Kinesis: all streams, their store and clock. Operations are in `control`, `shards`
+//! and `data`; here are the state they share and the upkeep.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -264,7 +264,7 @@ impl Kinesis {
     /// How much of the newest records a shard keeps in memory beside the store.
     pub(super) fn tail_budget(&self) -> usize {
         (self.options.tail_bytes / self.shards.load(Ordering::Relaxed).max(1))
-            .clamp(256 * 1024, 8 * 1024 * 1024)
+            .clamp(64 * 1024, 8 * 1024 * 1024)
     }
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod iterator;
 mod kinesis;
 mod page;
+mod shards;
 mod types;
 mod validate;
 

@@ -298,7 +298,7 @@ impl Shard {
             return Ok(end);
         };
         let found = store.read(self.meta.uid, from..end, batch.left())?;
-        let mut next = end;
+        let mut next = from;
         for (index, arrival_millis, record) in found.records {
             if !batch.push(self.sequence_number(index), arrival_millis, record) {
                 return Ok(index);

@@ -17,9 +17,10 @@ use fjall::{
 use serde::{Deserialize, Serialize};
 
 use super::block;
+use super::recover::Recovered;
 use super::segment::{self, Segment, SegmentMeta};
 use super::{Found, RecordStore, StoreError};
-use crate::log::{ReadLimits, Record, Shard, ShardTip, StreamMeta};
+use crate::log::{ReadLimits, Record, StreamMeta};
 
 /// Asks how many bytes are free on the file system of a path.
 pub type FreeSpace = Arc<dyn Fn(&Path) -> std::io::Result<u64> + Send + Sync>;
@@ -79,31 +80,14 @@ pub struct Ids {
     pub next_uid: u64,
 }
 
-/// What a store held when it was opened.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// All streams.
-    pub streams: Vec<StreamMeta>,
-    /// Where the shards' records lie, by uid.
-    pub tips: HashMap<u64, ShardTip>,
-    /// The numbers in use.
-    pub ids: Ids,
-}
-
-/// After a start, numbers go on this far above the newest record found: should a power failure have
-/// taken the last second, no sequence number is given twice.
-const SKIP_AT_START: u64 = 1 << 20;
-
-const FORMAT: &[u8] = b"stockstream-local 1";
-
 /// Streams and records in a directory.
 pub struct DiskStore {
-    options: DiskOptions,
-    database: Database,
-    meta: Keyspace,
+    pub(super) options: DiskOptions,
+    pub(super) database: Database,
+    pub(super) meta: Keyspace,
     /// By id; the last one is the active one. Never empty.
-    segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
-    trimming: Mutex<()>,
+    pub(super) segments: RwLock<BTreeMap<u64, Arc<Segment>>>,
+    pub(super) trimming: Mutex<()>,
 }
 
 impl fmt::Debug for DiskStore {
@@ -113,47 +97,6 @@ impl fmt::Debug for DiskStore {
             .field("options", &self.options)
             .finish_non_exhaustive()
     }
-}
-
-/// Keys of the `meta` keyspace.
-mod key {
-    pub const FORMAT: &[u8] = b"format";
-    pub const IDS: &[u8] = b"ids";
-    pub const STREAM: &[u8] = b"stream/";
-    pub const SEGMENT: &[u8] = b"segment/";
-    pub const START: &[u8] = b"start/";
-    pub const FLOOR: &[u8] = b"floor/";
-
-    pub fn stream(name: &str) -> Vec<u8> {
-        [STREAM, name.as_bytes()].concat()
-    }
-
-    pub fn segment(id: u64) -> Vec<u8> {
-        [SEGMENT, &id.to_be_bytes()].concat()
-    }
-
-    pub fn start(id: u64, uid: u64) -> Vec<u8> {
-        [START, &id.to_be_bytes(), &uid.to_be_bytes()].concat()
-    }
-
-    pub fn floor(uid: u64) -> Vec<u8> {
-        [FLOOR, &uid.to_be_bytes()].concat()
-    }
-
-    /// The `n`th number after a key's prefix.
-    pub fn number(key: &[u8], prefix: &[u8], n: usize) -> Option<u64> {
-        let from = prefix.len() + 8 * n;
-        Some(u64::from_be_bytes(
-            key.get(from..from + 8)?.try_into().ok()?,
-        ))
-    }
-}
-
-/// Where a shard's numbers stood when its last segment was given up.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-struct Floor {
-    next: u64,
-    last_arrival: u64,
 }
 
 impl DiskStore {
@@ -196,34 +139,19 @@ impl DiskStore {
         &self.options.path
     }
 
-    fn failed(&self, action: &'static str) -> impl Fn(fjall::Error) -> StoreError {
+    pub(super) fn failed(&self, action: &'static str) -> impl Fn(fjall::Error) -> StoreError {
         let path = self.options.path.clone();
         move |source| engine_error(action, &path, source)
     }
 
-    fn damaged(&self, what: impl Into<String>) -> StoreError {
+    pub(super) fn damaged(&self, what: impl Into<String>) -> StoreError {
         StoreError::Damaged {
             what: what.into(),
             path: self.options.path.clone(),
         }
     }
 
-    fn check_format(&self) -> Result<(), StoreError> {
-        match self
-            .meta
-            .get(key::FORMAT)
-            .map_err(self.failed("reading the format"))?
-        {
-            Some(format) if *format == *FORMAT => Ok(()),
-            Some(_) => Err(self.damaged("the format marker")),
-            None => self
-                .meta
-                .insert(key::FORMAT, FORMAT)
-                .map_err(self.failed("writing the format")),
-        }
-    }
-
-    fn get_json<T: serde::de::DeserializeOwned>(
+    pub(super) fn get_json<T: serde::de::DeserializeOwned>(
         &self,
         key: &[u8],
         what: &str,
@@ -236,124 +164,20 @@ impl DiskStore {
             .map_err(|_| self.damaged(what))
     }
 
-    fn scan(&self, prefix: &[u8]) -> Result<Vec<fjall::KvPair>, StoreError> {
+    pub(super) fn scan(&self, prefix: &[u8]) -> Result<Vec<fjall::KvPair>, StoreError> {
         self.meta
             .prefix(prefix)
             .map(|guard| guard.into_inner().map_err(self.failed("reading")))
             .collect()
     }
 
-    fn open_segments(&self) -> Result<(), StoreError> {
-        let mut starts: HashMap<u64, HashMap<u64, u64>> = HashMap::new();
-        for (key, value) in self.scan(key::START)? {
-            let parsed = key::number(&key, key::START, 0)
-                .zip(key::number(&key, key::START, 1))
-                .zip((*value).try_into().ok().map(u64::from_le_bytes));
-            let ((segment, uid), first) =
-                parsed.ok_or_else(|| self.damaged("a segment's directory"))?;
-            starts.entry(segment).or_default().insert(uid, first);
-        }
-        let mut segments = BTreeMap::new();
-        for (key, value) in self.scan(key::SEGMENT)? {
-            let id = key::number(&key, key::SEGMENT, 0)
-                .ok_or_else(|| self.damaged("a segment's key"))?;
-            let meta: SegmentMeta =
-                serde_json::from_slice(&value).map_err(|_| self.damaged("a segment's entry"))?;
-            let keyspace = self.open_keyspace(id)?;
-            let starts = starts.remove(&id).unwrap_or_default();
-            segments.insert(
-                id,
-                Arc::new(Segment::new(
-                    id,
-                    keyspace,
-                    meta.sealed_bytes.unwrap_or(0),
-                    starts,
-                )),
-            );
-        }
-        self.remove_leftovers(&segments)?;
-        *self
-            .segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = segments;
-        if self.active().is_none() {
-            self.start_segment(None)?;
-        }
-        Ok(())
-    }
-
-    fn open_keyspace(&self, id: u64) -> Result<Keyspace, StoreError> {
+    pub(super) fn open_keyspace(&self, id: u64) -> Result<Keyspace, StoreError> {
         self.database
             .keyspace(&segment::keyspace_name(id), segment::keyspace_options)
             .map_err(self.failed("opening a segment"))
     }
 
-    /// A segment that was made or given up when the process ended has no entry any more, or none yet.
-    fn remove_leftovers(&self, segments: &BTreeMap<u64, Arc<Segment>>) -> Result<(), StoreError> {
-        for name in self.database.list_keyspace_names() {
-            let Some(id) = segment::id_in_name(&name) else {
-                continue;
-            };
-            if !segments.contains_key(&id) {
-                let keyspace = self.open_keyspace(id)?;
-                self.database
-                    .delete_keyspace(keyspace)
-                    .map_err(self.failed("removing a segment"))?;
-            }
-        }
-        Ok(())
-    }
-
-    fn recover(&self) -> Result<Recovered, StoreError> {
-        let mut recovered = Recovered {
-            ids: self.get_json(key::IDS, "the counters")?.unwrap_or_default(),
-            ..Recovered::default()
-        };
-        for (_, value) in self.scan(key::STREAM)? {
-            let stream: StreamMeta =
-                serde_json::from_slice(&value).map_err(|_| self.damaged("a stream's entry"))?;
-            for shard in &stream.shards {
-                let mut tip = self.recover_tip(shard.uid)?;
-                match shard.closed {
-                    Some(closed) => tip.next = closed.end_index,
-                    None if tip.next > ShardTip::default().next => tip.next += SKIP_AT_START,
-                    None => {}
-                }
-                recovered.tips.insert(shard.uid, tip);
-            }
-            recovered.streams.push(stream);
-        }
-        Ok(recovered)
-    }
-
-    fn recover_tip(&self, uid: u64) -> Result<ShardTip, StoreError> {
-        let mut tip = ShardTip::default();
-        if let Some(floor) = self.get_json::<Floor>(&key::floor(uid), "a shard's floor")? {
-            tip.first = floor.next;
-            tip.next = floor.next;
-            tip.last_arrival = floor.last_arrival;
-        }
-        let segments: Vec<_> = self.segments_of(uid);
-        if let Some((_, start)) = segments.first() {
-            tip.first = *start;
-        }
-        for (segment, _) in segments.iter().rev() {
-            let Some((first, value)) = self.block_at_or_before(segment, uid, u64::MAX)? else {
-                continue;
-            };
-            let header =
-                block::decode_header(&value).ok_or_else(|| self.damaged("a block of records"))?;
-            segment
-                .bytes
-                .fetch_max(header.segment_bytes, Ordering::Relaxed);
-            tip.next = tip.next.max(first + u64::from(header.count));
-            tip.last_arrival = tip.last_arrival.max(header.arrival_millis);
-            break;
-        }
-        Ok(tip)
-    }
-
-    fn active(&self) -> Option<Arc<Segment>> {
+    pub(super) fn active(&self) -> Option<Arc<Segment>> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments
             .last_key_value()
@@ -361,7 +185,7 @@ impl DiskStore {
     }
 
     /// The segments that hold records of shard `uid`, oldest first, with the index they begin at.
-    fn segments_of(&self, uid: u64) -> Vec<(Arc<Segment>, u64)> {
+    pub(super) fn segments_of(&self, uid: u64) -> Vec<(Arc<Segment>, u64)> {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments
             .values()
@@ -369,7 +193,7 @@ impl DiskStore {
             .collect()
     }
 
-    fn block_at_or_before(
+    pub(super) fn block_at_or_before(
         &self,
         segment: &Segment,
         uid: u64,
@@ -385,7 +209,7 @@ impl DiskStore {
     }
 
     /// Starts a new active segment and seals the one before.
-    fn start_segment(&self, before: Option<&Arc<Segment>>) -> Result<(), StoreError> {
+    pub(super) fn start_segment(&self, before: Option<&Arc<Segment>>) -> Result<(), StoreError> {
         let mut segments = self
             .segments
             .write()
@@ -408,10 +232,18 @@ impl DiskStore {
         self.put_json(&mut batch, key::segment(id), &SegmentMeta::default())?;
         batch.commit().map_err(self.failed("starting a segment"))?;
         segments.insert(id, Arc::new(Segment::new(id, keyspace, 0, HashMap::new())));
+        drop(segments);
+        if let Some(sealed) = newest {
+            // Written to tables, so that the journal files that hold its records can go.
+            sealed
+                .keyspace
+                .rotate_memtable()
+                .map_err(self.failed("flushing a segment"))?;
+        }
         Ok(())
     }
 
-    fn put_json(
+    pub(super) fn put_json(
         &self,
         batch: &mut OwnedWriteBatch,
         key: Vec<u8>,
@@ -484,102 +316,6 @@ impl DiskStore {
     pub fn record_bytes(&self) -> u64 {
         let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
         segments.values().map(|segment| segment.size()).sum()
-    }
-
-    /// Gives up the oldest segments: those whose records are all trimmed, and as many as the cap
-    /// asks for. `shards` are all that live.
-    ///
-    /// # Errors
-    /// The disk fails.
-    pub fn trim(&self, shards: &HashMap<u64, Arc<Shard>>) -> Result<(), StoreError> {
-        let _one_at_a_time = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(active) = self.active()
-            && active.size() > 0
-            && self
-                .ends_in(&active, shards)
-                .iter()
-                .all(|(_, _, trimmed)| *trimmed)
-        {
-            self.start_segment(Some(&active))?;
-        }
-        loop {
-            let (oldest, count) = {
-                let segments = self.segments.read().unwrap_or_else(PoisonError::into_inner);
-                (
-                    segments
-                        .first_key_value()
-                        .map(|(_, segment)| segment.clone()),
-                    segments.len(),
-                )
-            };
-            let Some(oldest) = oldest.filter(|_| count > 1) else {
-                return Ok(());
-            };
-            let ends = self.ends_in(&oldest, shards);
-            let over = self.record_bytes() > self.options.max_bytes;
-            if !over && !ends.iter().all(|(_, _, trimmed)| *trimmed) {
-                return Ok(());
-            }
-            for (shard, end, _) in &ends {
-                shard.trim_to(*end);
-            }
-            self.drop_segment(&oldest, ends.iter().map(|(shard, _, _)| shard))?;
-        }
-    }
-
-    /// For each living shard in `segment`: the index its records there end at, and whether it was
-    /// trimmed so far.
-    fn ends_in(
-        &self,
-        segment: &Segment,
-        shards: &HashMap<u64, Arc<Shard>>,
-    ) -> Vec<(Arc<Shard>, u64, bool)> {
-        let living = segment
-            .shards()
-            .into_iter()
-            .filter_map(|uid| shards.get(&uid));
-        living
-            .map(|shard| {
-                // Read before the segments: what is appended meanwhile then lies in a later one, or
-                // above `latest`.
-                let latest = shard.latest();
-                let later = self
-                    .segments_of(shard.uid())
-                    .into_iter()
-                    .find(|(later, _)| later.id > segment.id);
-                let end = later.map_or(latest, |(_, start)| start);
-                (shard.clone(), end, shard.trim_horizon() >= end)
-            })
-            .collect()
-    }
-
-    fn drop_segment<'a>(
-        &self,
-        segment: &Segment,
-        shards: impl Iterator<Item = &'a Arc<Shard>>,
-    ) -> Result<(), StoreError> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
-        batch.remove(&self.meta, key::segment(segment.id));
-        for uid in segment.shards() {
-            batch.remove(&self.meta, key::start(segment.id, uid));
-        }
-        for shard in shards {
-            let floor = Floor {
-                next: shard.latest(),
-                last_arrival: shard.last_arrival(),
-            };
-            self.put_json(&mut batch, key::floor(shard.uid()), &floor)?;
-        }
-        batch
-            .commit()
-            .map_err(self.failed("removing a segment's entry"))?;
-        self.segments
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&segment.id);
-        self.database
-            .delete_keyspace(segment.keyspace.clone())
-            .map_err(self.failed("removing a segment"))
     }
 
     fn append_to(
@@ -748,5 +484,40 @@ fn engine_error(action: &'static str, path: &Path, source: fjall::Error) -> Stor
         action,
         path: path.to_path_buf(),
         source,
+    }
+}
+
+/// Keys of the `meta` keyspace.
+/// Keys of the `meta` keyspace.
+pub(super) mod key {
+    pub const FORMAT: &[u8] = b"format";
+    pub const IDS: &[u8] = b"ids";
+    pub const STREAM: &[u8] = b"stream/";
+    pub const SEGMENT: &[u8] = b"segment/";
+    pub const START: &[u8] = b"start/";
+    pub const FLOOR: &[u8] = b"floor/";
+
+    pub fn stream(name: &str) -> Vec<u8> {
+        [STREAM, name.as_bytes()].concat()
+    }
+
+    pub fn segment(id: u64) -> Vec<u8> {
+        [SEGMENT, &id.to_be_bytes()].concat()
+    }
+
+    pub fn start(id: u64, uid: u64) -> Vec<u8> {
+        [START, &id.to_be_bytes(), &uid.to_be_bytes()].concat()
+    }
+
+    pub fn floor(uid: u64) -> Vec<u8> {
+        [FLOOR, &uid.to_be_bytes()].concat()
+    }
+
+    /// The `n`th number after a key's prefix.
+    pub fn number(key: &[u8], prefix: &[u8], n: usize) -> Option<u64> {
+        let from = prefix.len() + 8 * n;
+        Some(u64::from_be_bytes(
+            key.get(from..from + 8)?.try_into().ok()?,
+        ))
     }
 }

@@ -3,12 +3,15 @@
 
 mod block;
 mod disk;
+mod recover;
 mod segment;
+mod trim;
 
 use std::ops::Range;
 use std::path::PathBuf;
 
-pub use disk::{DiskOptions, DiskStore, FreeSpace, Ids, Recovered};
+pub use disk::{DiskOptions, DiskStore, FreeSpace, Ids};
+pub use recover::Recovered;
 
 use crate::log::{ReadLimits, Record};
 

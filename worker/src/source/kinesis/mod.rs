@@ -7,7 +7,7 @@ mod reader;
 mod sdk;
 
 pub(crate) use reader::jitter;
-pub use reader::{Reading, ReaderSettings, ShardReader};
+pub use reader::{ReaderSettings, Reading, ShardReader};
 pub use sdk::SdkStream;
 
 use async_trait::async_trait;

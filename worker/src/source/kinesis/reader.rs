@@ -128,14 +128,20 @@ impl ShardReader {
     /// The stream's fault. An expired iterator is none: it is renewed.
     pub async fn read(&mut self) -> Result<Reading, StreamError> {
         tokio::time::sleep_until(self.not_before).await;
-        self.ensure_iterator().await.inspect_err(|_| self.back_off())?;
+        self.ensure_iterator()
+            .await
+            .inspect_err(|_| self.back_off())?;
         let Some(iterator) = self.iterator.clone() else {
             return Ok(Reading::Empty {
                 millis_behind_latest: i64::MAX,
             });
         };
         let (sent, wall) = (self.clock.monotonic(), self.clock.wall());
-        let reply = match self.client.get_records(&iterator, self.settings.limit).await {
+        let reply = match self
+            .client
+            .get_records(&iterator, self.settings.limit)
+            .await
+        {
             Ok(reply) => reply,
             Err(error) => {
                 // A new iterator is cheap, and right after every kind of error.

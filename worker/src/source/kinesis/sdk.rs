@@ -95,7 +95,10 @@ impl SdkStream {
             .is_some_and(|range| range.ending_sequence_number().is_some());
         Ok(ListedShard {
             range: range.ok_or_else(|| {
-                self.odd("ListShards", format!("{} has no hash-key range", shard.shard_id))
+                self.odd(
+                    "ListShards",
+                    format!("{} has no hash-key range", shard.shard_id),
+                )
             })?,
             parents: [shard.parent_shard_id, shard.adjacent_parent_shard_id]
                 .into_iter()

@@ -136,14 +136,7 @@ async fn a_probe_of_a_directory_passes_and_leaves_nothing() {
         .unwrap()
         .map(|entry| entry.unwrap().file_name())
         .collect();
-    assert!(
-        names
-            .iter()
-            .all(|name| name == STAGING || name == "_stockstream-probe"),
-        "{names:?}"
-    );
-    let probes = directory.path().join("_stockstream-probe");
-    assert!(!probes.exists() || fs::read_dir(probes).unwrap().next().is_none());
+    assert_eq!(names, [STAGING]);
 }
 
 #[tokio::test]
@@ -166,4 +159,16 @@ async fn a_path_through_a_file_is_a_readable_error() {
     let error = store.create("a/b", Bytes::new()).await.unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
     assert!(error.to_string().contains("/a"), "{error}");
+}
+
+#[tokio::test]
+async fn a_root_that_was_removed_fails_every_write() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("root");
+    let store = open(&root).await;
+    fs::remove_dir_all(&root).unwrap();
+    let error = store.create("k", Bytes::new()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
+    let error = store.put_overwrite("k", Bytes::new()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
 }

@@ -1,0 +1,94 @@
+//! Clients for AWS and for what stands in for it.
+//!
+//! Owns how credentials, region and endpoint are found: as every AWS tool does, but for the machine's own endpoints,
+//! which take any credentials.
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+
+/// The standard AWS configuration, with the region and endpoint that the caller knows better.
+pub async fn configuration(region: Option<&str>, endpoint: Option<&str>) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.to_owned()));
+    }
+    let endpoint = endpoint.map(str::to_owned).or_else(kinesis_endpoint);
+    if endpoint.as_deref().is_some_and(is_loopback) && !has_credentials() {
+        loader = loader.credentials_provider(local_credentials());
+    }
+    loader.load().await
+}
+
+/// A Kinesis client.
+pub async fn kinesis(region: Option<&str>, endpoint: Option<&str>) -> aws_sdk_kinesis::Client {
+    let shared = configuration(region, endpoint).await;
+    let mut config = aws_sdk_kinesis::config::Builder::from(&shared);
+    if let Some(endpoint) = endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    aws_sdk_kinesis::Client::from_conf(config.build())
+}
+
+/// A client of the embedded Kinesis, whatever the environment says about AWS.
+pub fn embedded(region: &str, endpoint: &str) -> aws_sdk_kinesis::Client {
+    let config = aws_sdk_kinesis::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new(region.to_owned()))
+        .credentials_provider(local_credentials())
+        .endpoint_url(endpoint)
+        .build();
+    aws_sdk_kinesis::Client::from_conf(config)
+}
+
+/// Credentials for servers that take any.
+fn local_credentials() -> Credentials {
+    Credentials::new("local", "local", None, None, "stockstream")
+}
+
+fn kinesis_endpoint() -> Option<String> {
+    ["AWS_ENDPOINT_URL_KINESIS", "AWS_ENDPOINT_URL"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok())
+}
+
+fn has_credentials() -> bool {
+    const SOURCES: [&str; 5] = [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_PROFILE",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ];
+    SOURCES.iter().any(|name| std::env::var_os(name).is_some())
+}
+
+fn is_loopback(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    ["localhost", "127.", "[::1]"]
+        .iter()
+        .any(|host| authority.starts_with(host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        for url in [
+            "http://127.0.0.1:4567",
+            "http://localhost",
+            "http://[::1]:80/x",
+        ] {
+            assert!(is_loopback(url), "{url}");
+        }
+        for url in [
+            "https://kinesis.us-east-1.amazonaws.com",
+            "http://10.0.0.1",
+            "http://example.org/127.",
+        ] {
+            assert!(!is_loopback(url), "{url}");
+        }
+    }
+}

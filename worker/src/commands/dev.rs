@@ -1,0 +1,232 @@
+//! `stockstream dev`: a whole pipeline on this machine, without AWS.
+//!
+//! Owns putting the embedded Kinesis, the producer and a worker into one process. The worker is the one that production
+//! runs, and talks to the stream through the AWS SDK.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use stockstream_crds::path::StoragePath;
+use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
+use stockstream_crds::{Pipeline, SourceSettings};
+use stockstream_local::Server;
+use tokio::task::JoinHandle;
+
+use super::session::{Manner, Session, host_name, shared};
+use super::validate::load;
+use super::worker::expiry;
+use super::{Program, aws, files, kinesis};
+use crate::cli::{DevArgs, Failure, GlobalArgs, Outcome};
+use crate::pipeline::{Coordinator, Orders, PipelineError, Stores, start_stream};
+use crate::replay::options::ReplayOptions;
+use crate::replay::progress::{ConsoleObserver, Observer as ReplayObserver, Silent};
+use crate::source::kinesis::SdkStream;
+use crate::storage::{Store, StoreOptions};
+
+/// Shards of a stream that scales on demand when it is made here, as on AWS.
+const ON_DEMAND_SHARDS: u32 = 4;
+
+/// `stockstream dev`.
+pub async fn run(program: &Program, global: &GlobalArgs, args: DevArgs) -> Outcome {
+    let pipeline = load(&args.pipeline.file)?;
+    let stores = open_stores(&pipeline, &args.data_dir).await?;
+    match pipeline.source() {
+        SourceSettings::Files(_) => read_files(program, global, args, &pipeline, stores).await,
+        SourceSettings::Kinesis(settings) => {
+            stream(program, global, args, &pipeline, settings, stores).await
+        }
+    }
+}
+
+async fn read_files(
+    program: &Program,
+    global: &GlobalArgs,
+    args: DevArgs,
+    pipeline: &Pipeline,
+    stores: Stores,
+) -> Outcome {
+    if args.replay.is_some() {
+        return Err(Failure::bad_input(
+            "--replay sends ticks to a stream, but this pipeline reads files",
+        ));
+    }
+    let session = Session::begin(pipeline, manner(&args, None)).await?;
+    let task = files::start(pipeline, stores, &session).await?;
+    session.until_end(program, global, task).await?;
+    session.end().await
+}
+
+async fn stream(
+    program: &Program,
+    global: &GlobalArgs,
+    args: DevArgs,
+    pipeline: &Pipeline,
+    settings: &KinesisSettings,
+    stores: Stores,
+) -> Outcome {
+    let server = embedded_kinesis(&args).await?;
+    let endpoint = server.endpoint();
+    let client = aws::embedded(&settings.region, &endpoint);
+    make_stream(&client, settings).await?;
+    let session = Session::begin(pipeline, manner(&args, Some(&endpoint))).await?;
+    session.tell_listening("Kinesis", endpoint.clone());
+    let reader = shared(SdkStream::new(
+        client.clone(),
+        settings.stream_name.as_str(),
+    ));
+    let started = start_stream(pipeline, stores, reader, &session.host)
+        .await
+        .map_err(Failure::failed)?;
+    let coordinator = Coordinator::new(started, expiry(pipeline), session.orders.subscribe());
+    let worker = tokio::spawn(coordinator.run());
+    let producing = start_replay(&args, &client, settings, &session);
+    let ran = match producing {
+        Some(producer) => with_producer(program, global, &args, &session, worker, producer).await,
+        None => session.until_end(program, global, worker).await,
+    };
+    let ended = match ran {
+        Ok(()) => session.end().await,
+        Err(failure) => Err(failure),
+    };
+    server.shutdown().await;
+    ended
+}
+
+/// Runs until the worker ends; when the producer is done and `--once` was given, the worker is told to drain.
+async fn with_producer(
+    program: &Program,
+    global: &GlobalArgs,
+    args: &DevArgs,
+    session: &Session,
+    worker: JoinHandle<Result<(), PipelineError>>,
+    producer: JoinHandle<Result<(), Failure>>,
+) -> Result<(), Failure> {
+    let once = args.once;
+    let mut producer_failed = None;
+    let watched = async {
+        let result = match producer.await {
+            Ok(result) => result,
+            Err(error) => Err(Failure::failed(error)),
+        };
+        if let Err(failure) = result {
+            producer_failed = Some(failure);
+            session.orders.send_replace(Orders::Stop);
+        } else if once {
+            session.drain();
+        }
+    };
+    let (ended, ()) = tokio::join!(session.until_end(program, global, worker), watched);
+    match producer_failed {
+        Some(failure) => Err(failure),
+        None => ended,
+    }
+}
+
+fn manner<'a>(args: &DevArgs, endpoint: Option<&'a str>) -> Manner<'a> {
+    Manner {
+        name: host_name(),
+        listen: args.listen,
+        endpoint,
+        format: args.output.output,
+    }
+}
+
+async fn embedded_kinesis(args: &DevArgs) -> Result<Server, Failure> {
+    let listen = args
+        .kinesis_listen
+        .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let data = args.data_dir.join("kinesis");
+    kinesis::serve(listen, (!args.memory).then_some(data.as_path()), None).await
+}
+
+/// Makes the stream as the YAML wants it, unless it is there.
+async fn make_stream(
+    client: &aws_sdk_kinesis::Client,
+    settings: &KinesisSettings,
+) -> Result<(), Failure> {
+    let shards = match settings.capacity {
+        StreamCapacity::Provisioned { shards } => shards,
+        StreamCapacity::OnDemand => ON_DEMAND_SHARDS,
+    };
+    let made = client
+        .create_stream()
+        .stream_name(&settings.stream_name)
+        .shard_count(i32::try_from(shards).unwrap_or(i32::MAX))
+        .send()
+        .await;
+    match made {
+        Ok(_) => Ok(()),
+        Err(error)
+            if error
+                .as_service_error()
+                .is_some_and(|error| error.is_resource_in_use_exception()) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Failure::failed(error).hint(format!(
+            "the embedded Kinesis refused to make the stream {}",
+            settings.stream_name
+        ))),
+    }
+}
+
+/// Starts the producer, if `--replay` names rows. It ends with its rows, or when the pipeline is told to stop.
+fn start_replay(
+    args: &DevArgs,
+    client: &aws_sdk_kinesis::Client,
+    settings: &KinesisSettings,
+    session: &Session,
+) -> Option<JoinHandle<Result<(), Failure>>> {
+    let input = args.replay.clone()?;
+    let mut options = ReplayOptions::new(input, settings.stream_name.as_str());
+    options.rate = args.rate.unwrap_or_default();
+    options.speed = args.speed.unwrap_or_default();
+    let client = client.clone();
+    let mut orders = session.orders.subscribe();
+    let on_terminal = crate::observe::terminal::is_possible();
+    Some(tokio::spawn(async move {
+        let stop = async move {
+            // An error means that nobody gives orders any more.
+            let _ = orders.wait_for(|orders| *orders != Orders::Run).await;
+        };
+        // Under the live table there is no room for a progress line.
+        let mut observer: Box<dyn ReplayObserver + Send> = match on_terminal {
+            true => Box::new(Silent),
+            false => Box::new(ConsoleObserver::new()),
+        };
+        let summary = crate::replay::run(&client, options, observer.as_mut(), stop)
+            .await
+            .map_err(Failure::failed)?;
+        tracing::info!(
+            event = "replay_ended",
+            records = summary.records,
+            stopped = summary.stopped,
+            "the replay has ended"
+        );
+        Ok(())
+    }))
+}
+
+/// Opens the pipeline's three places on this machine: `s3://BUCKET/PREFIX` becomes `DATA_DIR/s3/BUCKET/PREFIX`.
+async fn open_stores(pipeline: &Pipeline, data_dir: &Path) -> Result<Stores, Failure> {
+    let open = async |path: &StoragePath| {
+        let url = local_url(path, data_dir)?;
+        Store::open(&url, &StoreOptions::default())
+            .await
+            .map_err(Failure::failed)
+    };
+    Ok(Stores {
+        state: open(&pipeline.state().path).await?,
+        output: open(&pipeline.output().path).await?,
+        rejects: open(&pipeline.output().rejects_path).await?,
+    })
+}
+
+fn local_url(path: &StoragePath, data_dir: &Path) -> Result<String, Failure> {
+    let Some(bucket) = path.bucket() else {
+        return Ok(path.to_string());
+    };
+    let place = std::path::absolute(data_dir.join("s3").join(bucket).join(path.key()))
+        .map_err(Failure::failed)?;
+    Ok(format!("file://{}", place.display()))
+}

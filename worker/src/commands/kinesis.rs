@@ -1,0 +1,54 @@
+//! `stockstream kinesis`: the embedded Kinesis alone.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use stockstream_local::{DiskOptions, KinesisOptions, Server, ServerError, ServerOptions, Storage};
+
+use super::session::stop_signal;
+use crate::cli::output::print;
+use crate::cli::{ExitStatus, Failure, KinesisArgs, Outcome};
+
+/// Bytes of records kept on disk when nobody says otherwise.
+const DEFAULT_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+
+/// `stockstream kinesis`.
+pub async fn run(args: KinesisArgs) -> Outcome {
+    let data = (!args.memory).then_some(args.data.as_path());
+    let server = serve(args.listen, data, args.max_bytes.map(|size| size.0)).await?;
+    let endpoint = server.endpoint();
+    let place = match data {
+        Some(path) => format!("data in {}", path.display()),
+        None => "data in memory".to_owned(),
+    };
+    print(&format!(
+        "Kinesis listens on {endpoint} ({place}). Ctrl-C stops it.\n  export AWS_ENDPOINT_URL_KINESIS={endpoint}\n"
+    ))?;
+    stop_signal().await;
+    server.shutdown().await;
+    Ok(ExitStatus::Done)
+}
+
+/// Starts the embedded Kinesis in a directory, or in memory without one.
+pub async fn serve(
+    listen: SocketAddr,
+    data: Option<&Path>,
+    max_bytes: Option<u64>,
+) -> Result<Server, Failure> {
+    let max_bytes = max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
+    let storage = match data {
+        Some(path) => Storage::Directory(DiskOptions::new(path, max_bytes)),
+        None => Storage::Memory { max_bytes },
+    };
+    let options = ServerOptions {
+        listen,
+        kinesis: KinesisOptions {
+            storage,
+            ..KinesisOptions::default()
+        },
+    };
+    Server::start(options).await.map_err(|error| match error {
+        ServerError::PortInUse { .. } => Failure::failed(error),
+        other => Failure::failed(other),
+    })
+}

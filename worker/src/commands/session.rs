@@ -1,0 +1,262 @@
+//! What `dev` and `worker` share: the observer, its server, the live table, signals, the end.
+//!
+//! Owns the order in which these start and stop. Must never know where ticks come from.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockstream_crds::{Pipeline, SourceSettings};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use super::Program;
+use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, OutputFormat, RunSummary};
+use crate::clock::Clock;
+use crate::observe::state::{PipelineName, WorkerReport};
+use crate::observe::terminal::{self, Left};
+use crate::observe::{Event, Identity, Observer, PipelinePhase, http};
+use crate::pipeline::{Host, Orders, PipelineError};
+
+/// A running `dev` or `worker`.
+pub struct Session {
+    /// The worker's name, clock and observer.
+    pub host: Host,
+    /// Orders to the pipeline.
+    pub orders: watch::Sender<Orders>,
+    began: Instant,
+    server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    format: OutputFormat,
+}
+
+/// How a session is shown and reached.
+pub struct Manner<'a> {
+    /// The worker's name.
+    pub name: String,
+    /// Where to serve state and metrics.
+    pub listen: Option<SocketAddr>,
+    /// The Kinesis endpoint, when it isn't AWS's own.
+    pub endpoint: Option<&'a str>,
+    /// The form of the result.
+    pub format: OutputFormat,
+}
+
+impl Session {
+    /// Takes the port and serves what there is to see.
+    pub async fn begin(pipeline: &Pipeline, manner: Manner<'_>) -> Result<Self, Failure> {
+        let clock = Clock::system();
+        let bound = http::bind(manner.listen).await.map_err(Failure::failed)?;
+        let url = bound.url();
+        let observer = Observer::new(identity(pipeline, &manner, &url, &clock));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = bound.serve(observer.clone(), async {
+            let _ = stopped.await;
+        });
+        let server = tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(event = "http_failed", cause = %error, "the state is no longer served");
+            }
+        });
+        let event = Event::Listening {
+            what: "state and metrics".to_owned(),
+            url,
+        };
+        observer.emit(&event, clock.wall().0);
+        Ok(Session {
+            host: Host {
+                name: manner.name,
+                clock,
+                observer,
+            },
+            orders: watch::Sender::new(Orders::Run),
+            began: Instant::now(),
+            server: Some((stop, server)),
+            format: manner.format,
+        })
+    }
+
+    /// Says where another server of this process listens.
+    pub fn tell_listening(&self, what: &str, url: String) {
+        let event = Event::Listening {
+            what: what.to_owned(),
+            url,
+        };
+        self.host.observer.emit(&event, self.host.clock.wall().0);
+    }
+
+    /// Waits for the pipeline's end, while the table is shown and signals are heeded.
+    pub async fn until_end(
+        &self,
+        program: &Program,
+        global: &GlobalArgs,
+        pipeline: JoinHandle<Result<(), PipelineError>>,
+    ) -> Result<(), Failure> {
+        let table = Table::show_if_possible(program, global, &self.host.observer);
+        let mut pipeline = pipeline;
+        let (mut left, stop_table) = match table {
+            Some(table) => (Some(table.left), Some(table.stop)),
+            None => (None, None),
+        };
+        let mut asked = false;
+        let result = loop {
+            tokio::select! {
+                ended = &mut pipeline => break ended,
+                () = stop_signal(), if !asked => {
+                    asked = true;
+                    self.stop("signal");
+                }
+                table_left = async { match left.as_mut() { Some(left) => left.await, None => std::future::pending().await } } => {
+                    left = None;
+                    if !asked && matches!(table_left, Ok(Left::Asked)) {
+                        asked = true;
+                        self.stop("asked at the terminal");
+                    }
+                }
+            }
+        };
+        drop(stop_table);
+        if let Some(left) = left {
+            let _ = left.await; // the terminal is restored before anything else is printed
+        }
+        match result {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(Failure::failed(error)),
+            Err(error) => Err(Failure::failed(error)),
+        }
+    }
+
+    fn stop(&self, reason: &str) {
+        let event = Event::Stopping {
+            reason: reason.to_owned(),
+        };
+        self.host.observer.emit(&event, self.host.clock.wall().0);
+        self.orders.send_replace(Orders::Stop);
+    }
+
+    /// Orders that every window be closed once everything sent so far has been read.
+    pub fn drain(&self) {
+        self.orders.send_if_modified(|orders| {
+            let runs = *orders == Orders::Run;
+            if runs {
+                *orders = Orders::Drain(self.host.clock.monotonic());
+            }
+            runs
+        });
+    }
+
+    /// Stops serving, and prints the summary.
+    pub async fn end(mut self) -> Outcome {
+        let report = self.host.observer.report();
+        let totals = &report.totals;
+        let event = Event::Stopped {
+            ticks: totals.ticks,
+            rows: totals.rows_published,
+            files: totals.files_published,
+        };
+        self.host.observer.set_phase(PipelinePhase::Finished, None);
+        self.host.observer.emit(&event, self.host.clock.wall().0);
+        if let Some((stop, server)) = self.server.take() {
+            let _ = stop.send(());
+            // A client that holds its connection open must not hold the process.
+            let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+        }
+        RunSummary::of(&report, self.began.elapsed().as_secs_f64()).print(self.format)?;
+        Ok(ExitStatus::Done)
+    }
+}
+
+struct Table {
+    left: JoinHandle<Left>,
+    stop: terminal::StopTable,
+}
+
+impl Table {
+    fn show_if_possible(
+        program: &Program,
+        global: &GlobalArgs,
+        observer: &Observer,
+    ) -> Option<Table> {
+        if !terminal::is_possible() {
+            return None;
+        }
+        let (table, stop) = terminal::table(observer.clone(), global.color.enabled(true));
+        let hold = program.log.hold();
+        let left = tokio::task::spawn_blocking(move || {
+            let left = table.show();
+            drop(hold);
+            left.unwrap_or_else(|error| {
+                tracing::warn!(event = "table_failed", cause = %error, "going on without the table");
+                Left::Told
+            })
+        });
+        Some(Table { left, stop })
+    }
+}
+
+/// Ready at the first SIGINT or SIGTERM.
+pub async fn stop_signal() {
+    let interrupt = tokio::signal::ctrl_c();
+    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    let Ok(mut terminate) = terminate else {
+        let _ = interrupt.await;
+        return;
+    };
+    tokio::select! {
+        _ = interrupt => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+fn identity(pipeline: &Pipeline, manner: &Manner<'_>, url: &str, clock: &Clock) -> Identity {
+    let output = pipeline.output();
+    Identity {
+        pipeline: PipelineName {
+            namespace: pipeline.namespace().to_owned(),
+            name: pipeline.name().to_owned(),
+        },
+        stream: match pipeline.source() {
+            SourceSettings::Kinesis(kinesis) => kinesis.stream_name.clone(),
+            SourceSettings::Files(files) => files.paths.join(", "),
+        },
+        worker: WorkerReport {
+            member_id: manner.name.clone(),
+            version: crate::cli::version().to_owned(),
+            started_at: clock.wall().0,
+            endpoint: manner.endpoint.map(str::to_owned),
+            listen: Some(url.to_owned()),
+        },
+        output_path: output.path.to_string(),
+        rejects_path: output.rejects_path.to_string(),
+        state_path: pipeline.state().path.to_string(),
+        aggregates: pipeline
+            .window()
+            .aggregates
+            .iter()
+            .map(|aggregate| aggregate.name.clone())
+            .collect(),
+    }
+}
+
+/// This machine's name, for a worker that wasn't given one.
+pub fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let short: String = name
+        .chars()
+        .take_while(|character| *character != '.')
+        .filter(|character| character.is_ascii_alphanumeric() || *character == '-')
+        .take(50)
+        .collect();
+    match short.is_empty() {
+        true => "worker".to_owned(),
+        false => short,
+    }
+}
+
+/// An `Arc` of the client, for the pipeline.
+pub fn shared<T: crate::source::kinesis::StreamClient + 'static>(
+    client: T,
+) -> Arc<dyn crate::source::kinesis::StreamClient> {
+    Arc::new(client)
+}

@@ -1,0 +1,62 @@
+//! `stockstream worker`: one worker, against AWS or any endpoint.
+
+use std::time::Duration;
+
+use stockstream_crds::{Pipeline, SourceSettings};
+
+use super::session::{Manner, Session, host_name, shared};
+use super::validate::load;
+use super::{Program, aws, files};
+use crate::cli::{Failure, GlobalArgs, Outcome, WorkerArgs};
+use crate::pipeline::{Coordinator, Stores, start_stream};
+use crate::source::kinesis::SdkStream;
+use crate::storage::{Store, StoreOptions};
+
+/// `stockstream worker`.
+pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Outcome {
+    let pipeline = load(&args.pipeline.file)?;
+    let endpoint = args.endpoint_url.as_deref();
+    let manner = Manner {
+        name: args.name.unwrap_or_else(host_name),
+        listen: args.listen,
+        endpoint,
+        format: args.output.output,
+    };
+    let session = Session::begin(&pipeline, manner).await?;
+    let region = pipeline.kinesis().map(|kinesis| kinesis.region.as_str());
+    let stores = open_stores(&pipeline, region).await?;
+    let task = match pipeline.source() {
+        SourceSettings::Kinesis(kinesis) => {
+            let client = aws::kinesis(region, endpoint).await;
+            let stream = shared(SdkStream::new(client, kinesis.stream_name.as_str()));
+            let started = start_stream(&pipeline, stores, stream, &session.host)
+                .await
+                .map_err(Failure::failed)?;
+            let coordinator =
+                Coordinator::new(started, expiry(&pipeline), session.orders.subscribe());
+            tokio::spawn(coordinator.run())
+        }
+        SourceSettings::Files(_) => files::start(&pipeline, stores, &session).await?,
+    };
+    session.until_end(program, global, task).await?;
+    session.end().await
+}
+
+/// The lease's expiry.
+pub fn expiry(pipeline: &Pipeline) -> Duration {
+    pipeline.state().expiry
+}
+
+/// Opens the pipeline's three places as the YAML names them.
+async fn open_stores(pipeline: &Pipeline, region: Option<&str>) -> Result<Stores, Failure> {
+    let options = StoreOptions {
+        region: region.map(str::to_owned),
+        ..StoreOptions::default()
+    };
+    let open = async |url: String| Store::open(&url, &options).await.map_err(Failure::failed);
+    Ok(Stores {
+        state: open(pipeline.state().path.to_string()).await?,
+        output: open(pipeline.output().path.to_string()).await?,
+        rejects: open(pipeline.output().rejects_path.to_string()).await?,
+    })
+}
