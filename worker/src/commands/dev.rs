@@ -8,6 +8,7 @@ use std::path::Path;
 
 use stockstream_crds::path::StoragePath;
 use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
+use stockstream_crds::spec::OnDataLoss;
 use stockstream_crds::{Pipeline, SourceSettings};
 use stockstream_local::Server;
 use tokio::task::JoinHandle;
@@ -50,7 +51,7 @@ async fn read_files(
             "--replay sends ticks to a stream, but this pipeline reads files",
         ));
     }
-    let session = Session::begin(pipeline, manner(&args, None)).await?;
+    let session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
     let task = files::start(pipeline, stores, &session).await?;
     session.until_end(program, global, task).await?;
     session.end().await
@@ -68,15 +69,17 @@ async fn stream(
     let endpoint = server.endpoint();
     let client = aws::embedded(&settings.region, &endpoint);
     make_stream(&client, settings).await?;
-    let session = Session::begin(pipeline, manner(&args, Some(&endpoint))).await?;
+    let session = Session::begin(pipeline, &stores, manner(&args, Some(&endpoint))).await?;
     session.tell_listening("Kinesis", endpoint.clone());
     let reader = shared(SdkStream::new(
         client.clone(),
         settings.stream_name.as_str(),
     ));
-    let started = start_stream(pipeline, stores, reader, &session.host)
+    let mut started = start_stream(pipeline, stores, reader, &session.host)
         .await
         .map_err(Failure::failed)?;
+    // The embedded stream stands still while nobody runs it: a laptop that was closed for a week has lost nothing.
+    started.on_data_loss = OnDataLoss::Continue;
     let coordinator = Coordinator::new(started, expiry(pipeline), session.orders.subscribe());
     let worker = tokio::spawn(coordinator.run());
     let producing = start_replay(&args, &client, settings, &session);

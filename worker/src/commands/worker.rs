@@ -22,9 +22,9 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
         endpoint,
         format: args.output.output,
     };
-    let session = Session::begin(&pipeline, manner).await?;
     let region = pipeline.kinesis().map(|kinesis| kinesis.region.as_str());
     let stores = open_stores(&pipeline, region).await?;
+    let session = Session::begin(&pipeline, &stores, manner).await?;
     let task = match pipeline.source() {
         SourceSettings::Kinesis(kinesis) => {
             let client = aws::kinesis(region, endpoint).await;

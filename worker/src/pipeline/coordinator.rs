@@ -3,7 +3,6 @@
 //! Owns starting and ending runners as the lineage decides. Must never touch a shard's chain itself: a runner does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -198,8 +197,15 @@ impl Coordinator {
                 let newest = match load_newest(&context, shard).await? {
                     Some(newest) => newest,
                     None => {
-                        first_version(&context, shard, &decision, &self.started.roots, listing)
-                            .await?
+                        first_version(
+                            &context,
+                            shard,
+                            &decision,
+                            &self.started.roots,
+                            listing,
+                            &self.started.before,
+                        )
+                        .await?
                     }
                 };
                 self.start_runner(newest, false)
@@ -416,12 +422,4 @@ fn lost_seconds(chain: &ShardChain, now: Micros, retention: Duration) -> Option<
     let through = chain.state().read_through()?;
     let (paused, kept) = (now.0 - through.0, micros(retention));
     (kept > 0 && paused > kept).then_some((paused / 1_000_000, kept / 1_000_000))
-}
-
-/// The worker's shared parts, for tests and commands.
-impl Coordinator {
-    /// The pipeline's context.
-    pub fn context(&self) -> &Arc<super::context::Context> {
-        &self.started.context
-    }
 }

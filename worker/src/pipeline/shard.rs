@@ -307,6 +307,7 @@ impl ShardRunner {
             }
             Input::Behind(millis) => self.watch.read(Some(millis)),
             Input::Closed { children } => self.chain.end_of_shard(children),
+            Input::Gone => self.chain.end_of_stream(),
             Input::End => self.chain.end_of_input(),
             Input::Trouble(error) => {
                 let transient = error.is_transient();
