@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
-export STOCKSTREAM_CACHE=${STOCKSTREAM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/stockstream}
+export STOCKSTREAM_CACHE=${STOCKSTREAM_CACHE:-$HOME/.cache/stockstream}
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$STOCKSTREAM_CACHE/target}
 tools=$STOCKSTREAM_CACHE/tools
 # A shell that isn't a login shell may lack rustup's directory.
