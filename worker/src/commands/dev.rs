@@ -54,6 +54,7 @@ async fn read_files(
     let session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
     let task = files::start(pipeline, stores, &session).await?;
     session.until_end(program, global, task).await?;
+    files::tell_if_unfinished(&session);
     session.end().await
 }
 
@@ -87,12 +88,26 @@ async fn stream(
         Some(producer) => with_producer(program, global, &args, &session, worker, producer).await,
         None => session.until_end(program, global, worker).await,
     };
+    tell_of_late_replay(&args, &session);
     let ended = match ran {
         Ok(()) => session.end().await,
         Err(failure) => Err(failure),
     };
     server.shutdown().await;
     ended
+}
+
+/// A fast replay begins in the past: after an earlier one its ticks can be late, which looks like a fault and is none.
+fn tell_of_late_replay(args: &DevArgs, session: &Session) {
+    let late = session.host.observer.report().totals.late;
+    if args.replay.is_some() && late > 0 {
+        tracing::warn!(
+            event = "late_replay",
+            late,
+            "ticks of windows that an earlier run had closed are late: --speed begins in the past; give each fast replay a \
+             --data-dir of its own"
+        );
+    }
 }
 
 /// Runs until the worker ends; when the producer is done and `--once` was given, the worker is told to drain.

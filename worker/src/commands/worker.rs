@@ -49,6 +49,9 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
         SourceSettings::Files(_) => files::start(&pipeline, stores, &session).await?,
     };
     session.until_end(program, global, task).await?;
+    if pipeline.files().is_some() {
+        files::tell_if_unfinished(&session);
+    }
     session.end().await
 }
 
