@@ -56,6 +56,30 @@ impl Host {
     pub fn member(&self) -> String {
         format!("{}-{}", self.name, &random_id()[..8])
     }
+
+    /// What the shards of a claimed pipeline share.
+    pub fn context(
+        &self,
+        settings: Arc<Settings>,
+        stores: Stores,
+        state_id: String,
+        incarnation: Incarnation,
+    ) -> Context {
+        self.observer
+            .set_ids(incarnation.as_str(), state_id.as_str());
+        Context {
+            settings,
+            state: stores.state,
+            output: stores.output,
+            rejects: stores.rejects,
+            state_id,
+            keys: StateKeys::new(incarnation.clone()),
+            incarnation,
+            member: self.member(),
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+        }
+    }
 }
 
 /// A Kinesis pipeline that may read.
@@ -115,21 +139,7 @@ pub async fn start_stream(
     let state_id = claim_stores(pipeline, &settings, &stores).await?;
     let description = wait_until_active(client.as_ref()).await?;
     let incarnation = Incarnation::of_stream(description.created_millis);
-    let keys = StateKeys::new(incarnation.clone());
-    host.observer
-        .set_ids(incarnation.as_str(), state_id.as_str());
-    let context = Context {
-        settings,
-        state: stores.state,
-        output: stores.output,
-        rejects: stores.rejects,
-        state_id,
-        incarnation,
-        keys,
-        member: host.member(),
-        clock: host.clock.clone(),
-        observer: host.observer.clone(),
-    };
+    let context = host.context(settings, stores, state_id, incarnation);
     let before = end_earlier_lives(&context).await?;
     let (rule, on_data_loss) = match pipeline.kinesis() {
         // A stream made anew is read from its beginning, whatever the spec says: nothing of it was read before.
