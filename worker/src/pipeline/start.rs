@@ -201,22 +201,24 @@ async fn wait_until_active(client: &dyn StreamClient) -> Result<StreamDescriptio
     let mut waited = Duration::ZERO;
     let mut pause = Duration::from_millis(200);
     loop {
-        match client.describe().await {
+        let cause = match client.describe().await {
             Ok(description) if description.is_active => return Ok(description),
+            Ok(_) => StreamError::Unavailable {
+                stream: client.name().to_owned(),
+                operation: "DescribeStreamSummary",
+                detail: "it isn't ACTIVE yet".to_owned(),
+            },
             Err(error) if !error.is_transient() => return Err(error.into()),
-            Err(error) if waited >= ACTIVE_WITHIN => return Err(error.into()),
-            Ok(_) if waited >= ACTIVE_WITHIN => {
-                return Err(PipelineError::Stream(StreamError::Unavailable {
-                    stream: client.name().to_owned(),
-                    operation: "DescribeStreamSummary",
-                    detail: format!(
-                        "it didn't become ACTIVE within {} s",
-                        ACTIVE_WITHIN.as_secs()
-                    ),
-                }));
-            }
-            Ok(_) | Err(_) => {}
+            Err(error) => error,
+        };
+        if waited >= ACTIVE_WITHIN {
+            return Err(cause.into());
         }
+        tracing::warn!(
+            event = "waiting_for_stream",
+            cause = %cause,
+            "the stream can't be read yet; trying again"
+        );
         tokio::time::sleep(pause).await;
         waited += pause;
         pause = (pause * 2).min(Duration::from_secs(5));
