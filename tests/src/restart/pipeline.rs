@@ -140,6 +140,19 @@ spec:
             .unwrap_or_default())
     }
 
+    /// The lowest version that any chain still has; 0 when there is none.
+    ///
+    /// # Errors
+    /// When the state can't be listed.
+    pub fn oldest_version(&self) -> anyhow::Result<u64> {
+        let versions = self.checkpoints()?;
+        Ok(versions
+            .iter()
+            .map(|(_, version)| *version)
+            .min()
+            .unwrap_or_default())
+    }
+
     /// The newest version of each chain, in the order of the shards' names.
     ///
     /// # Errors

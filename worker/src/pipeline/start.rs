@@ -20,6 +20,7 @@ use super::feed::IncarnationGuard;
 use super::ownership::{PipelineDocument, claim, random_id};
 use super::settings::Settings;
 use crate::clock::Clock;
+use crate::failpoint::{Point, meet};
 use crate::observe::Observer;
 use crate::source::kinesis::{ListedShard, Listing, StreamClient, StreamDescription, StreamError};
 use crate::storage::{Created, Store, probe};
@@ -220,7 +221,10 @@ async fn read_or_choose_roots(
     let roots = choose_roots(rule, &listing, &open_then, start.millis()).map_err(unreadable)?;
     let bytes = Bytes::from(roots.encode().map_err(unreadable)?);
     match state.create(&keys.roots(), bytes).await? {
-        Created::New | Created::AlreadyOurs => Ok(roots),
+        Created::New | Created::AlreadyOurs => {
+            meet(Point::AfterRoots);
+            Ok(roots)
+        }
         Created::Exists(bytes) => Roots::decode(&bytes).map_err(unreadable),
     }
 }
