@@ -56,10 +56,11 @@ const SCENARIOS: &[&[&str]] = &[
     &["after_create=lose@7"],
     &["after_publish=lose@1"],
     &["after_publish=lose@2,after_publish=lose@5"],
-    // A lost reply, and killed before the bytes can be sent again, or right after.
-    &["after_create=lose@3,before_create=kill@4"],
-    &["after_create=lose@1,after_create=kill@2"],
-    &["after_publish=lose@1,before_publish=kill@2"],
+    // A lost reply, and killed before the same is tried again; then again after a retry whose reply was lost, too.
+    &["after_create=lose@1,before_retry=kill@1"],
+    &["after_create=lose@6,before_retry=kill@1"],
+    &["after_publish=lose@2,before_retry=kill@1"],
+    &["after_create=lose@3,after_create=lose@4,before_retry=kill@2"],
 ];
 
 /// Pipelines at work at the same time: they wait more than they work.
@@ -144,13 +145,15 @@ fn run(
             environment.extend(COLLECTION);
         }
         let mut worker = pipeline.worker(Binary::Failpoints, &environment)?;
-        for _ in rules.split(',').filter(|rule| rule.contains("=lose")) {
-            let lost = |line: &str| line.contains("the reply was lost (failpoint)");
-            worker.0.wait_for_line(PATIENCE, lost)?;
-        }
-        match rules.contains("=kill") {
-            true => worker.until_killed().with_context(|| (*rules).to_owned())?,
-            false => last = Some(worker),
+        if rules.contains("=kill") {
+            // One that also loses replies is killed only after that: nothing else is ever tried again here.
+            worker.until_killed().with_context(|| (*rules).to_owned())?;
+        } else {
+            for _ in rules.split(',') {
+                let lost = |line: &str| line.contains("the reply was lost (failpoint)");
+                worker.0.wait_for_line(PATIENCE, lost)?;
+            }
+            last = Some(worker);
         }
         let mut counts = counts.lock().unwrap();
         for rule in rules.split(',') {

@@ -27,13 +27,15 @@ pub enum Point {
     MidPublish,
     /// After all files of a batch were written, before any version drops the batch.
     AfterPublish,
+    /// After an action's reply was lost, before the action is tried again.
+    BeforeRetry,
     /// Between two deletions of old versions.
     DuringCollection,
 }
 
 impl Point {
     /// Every point.
-    pub const ALL: [Point; 10] = [
+    pub const ALL: [Point; 11] = [
         Point::AfterClaim,
         Point::AfterRoots,
         Point::BeforeStarted,
@@ -43,6 +45,7 @@ impl Point {
         Point::BeforePublish,
         Point::MidPublish,
         Point::AfterPublish,
+        Point::BeforeRetry,
         Point::DuringCollection,
     ];
 
@@ -58,6 +61,7 @@ impl Point {
             Point::BeforePublish => "before_publish",
             Point::MidPublish => "mid_publish",
             Point::AfterPublish => "after_publish",
+            Point::BeforeRetry => "before_retry",
             Point::DuringCollection => "during_collection",
         }
     }

@@ -22,7 +22,7 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::feed::Input;
 use super::report::ShardWatch;
-use crate::failpoint::collection_interval;
+use crate::failpoint::{Point, collection_interval, meet};
 use crate::source::kinesis::jitter;
 
 /// What the whole pipeline was told.
@@ -244,6 +244,7 @@ impl ShardRunner {
             // Something foreign lies where our file belongs: trying again can't help.
             Err(error) if error.is_conflict() => Err(error),
             Err(error) => {
+                meet(Point::BeforeRetry);
                 self.watch.trouble(&error, self.pause);
                 self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
