@@ -25,23 +25,3 @@ pub fn wait_until<T>(
         std::thread::sleep(BETWEEN);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-
-    use super::*;
-
-    #[test]
-    fn an_answer_ends_the_waiting_and_a_deadline_names_what_was_missing() {
-        let mut asked = 0;
-        let answer = wait_until("three", Duration::from_secs(60), || {
-            asked += 1;
-            Ok((asked == 3).then_some(asked))
-        });
-        assert_eq!(answer.unwrap(), 3);
-
-        let error = wait_until("rain", Duration::ZERO, || Ok(None::<()>)).expect_err("no rain");
-        assert!(error.to_string().contains("rain"), "{error}");
-    }
-}

@@ -421,6 +421,11 @@ impl ShardChain {
         self.state.end(Position::ShardEnd);
     }
 
+    /// The stream of this incarnation no longer exists. Its windows stay open for the next one's shards.
+    pub fn end_of_stream(&mut self) {
+        self.state.end(Position::StreamGone);
+    }
+
     /// The input is bounded and was read to its end: every window closes.
     pub fn end_of_input(&mut self) {
         self.state.close_all_windows();

@@ -314,13 +314,17 @@ fn what_goes_out_at_once_is_due_at_once() {
     let settled = |pressed: bool| {
         let mut store = Store::default();
         let mut chain = take(0, first_state(), now);
-        for _ in 0..3 {
-            carry_out(&mut store, &mut chain, now, Fate::Fine);
-        }
+        carry_out(&mut store, &mut chain, now, Fate::Fine);
+        carry_out(&mut store, &mut chain, now, Fate::Fine);
         assert_eq!(chain.poll(now).unwrap(), None);
-        for (meta, data) in &ticks(&[(3, 0); 100]) {
-            if chain.wants_records() && (pressed || chain.unpublished_bytes() == 0) {
+        for (index, (meta, data)) in ticks(&[(3, 0); 100]).iter().enumerate() {
+            if chain.wants_records() && (pressed || index < 2) {
                 chain.apply(meta, data, now);
+            }
+            if index == 0 {
+                // The first record read is committed at once.
+                carry_out(&mut store, &mut chain, now, Fate::Fine);
+                carry_out(&mut store, &mut chain, now, Fate::Fine);
             }
         }
         chain

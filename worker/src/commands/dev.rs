@@ -8,6 +8,7 @@ use std::path::Path;
 
 use stockstream_crds::path::StoragePath;
 use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
+use stockstream_crds::spec::OnDataLoss;
 use stockstream_crds::{Pipeline, SourceSettings};
 use stockstream_local::Server;
 use tokio::task::JoinHandle;
@@ -50,9 +51,10 @@ async fn read_files(
             "--replay sends ticks to a stream, but this pipeline reads files",
         ));
     }
-    let session = Session::begin(pipeline, manner(&args, None)).await?;
+    let session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
     let task = files::start(pipeline, stores, &session).await?;
     session.until_end(program, global, task).await?;
+    files::tell_if_unfinished(&session);
     session.end().await
 }
 
@@ -68,15 +70,17 @@ async fn stream(
     let endpoint = server.endpoint();
     let client = aws::embedded(&settings.region, &endpoint);
     make_stream(&client, settings).await?;
-    let session = Session::begin(pipeline, manner(&args, Some(&endpoint))).await?;
+    let session = Session::begin(pipeline, &stores, manner(&args, Some(&endpoint))).await?;
     session.tell_listening("Kinesis", endpoint.clone());
     let reader = shared(SdkStream::new(
         client.clone(),
         settings.stream_name.as_str(),
     ));
-    let started = start_stream(pipeline, stores, reader, &session.host)
+    let mut started = start_stream(pipeline, stores, reader, &session.host)
         .await
         .map_err(Failure::failed)?;
+    // The embedded stream stands still while nobody runs it: a laptop that was closed for a week has lost nothing.
+    started.on_data_loss = OnDataLoss::Continue;
     let coordinator = Coordinator::new(started, expiry(pipeline), session.orders.subscribe());
     let worker = tokio::spawn(coordinator.run());
     let producing = start_replay(&args, &client, settings, &session);
@@ -84,12 +88,26 @@ async fn stream(
         Some(producer) => with_producer(program, global, &args, &session, worker, producer).await,
         None => session.until_end(program, global, worker).await,
     };
+    tell_of_late_replay(&args, &session);
     let ended = match ran {
         Ok(()) => session.end().await,
         Err(failure) => Err(failure),
     };
     server.shutdown().await;
     ended
+}
+
+/// A fast replay begins in the past: after an earlier one its ticks can be late, which looks like a fault and is none.
+fn tell_of_late_replay(args: &DevArgs, session: &Session) {
+    let late = session.host.observer.report().totals.late;
+    if args.replay.is_some() && late > 0 {
+        tracing::warn!(
+            event = "late_replay",
+            late,
+            "ticks of windows that an earlier run had closed are late: --speed begins in the past; give each fast replay a \
+             --data-dir of its own"
+        );
+    }
 }
 
 /// Runs until the worker ends; when the producer is done and `--once` was given, the worker is told to drain.

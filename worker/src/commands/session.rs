@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::observe::state::{PipelineName, WorkerReport};
 use crate::observe::terminal::{self, Left};
 use crate::observe::{Event, Identity, Observer, PipelinePhase, http};
-use crate::pipeline::{Host, Orders, PipelineError};
+use crate::pipeline::{Host, Orders, PipelineError, Stores};
 
 /// A running `dev` or `worker`.
 pub struct Session {
@@ -44,11 +44,15 @@ pub struct Manner<'a> {
 
 impl Session {
     /// Takes the port and serves what there is to see.
-    pub async fn begin(pipeline: &Pipeline, manner: Manner<'_>) -> Result<Self, Failure> {
+    pub async fn begin(
+        pipeline: &Pipeline,
+        stores: &Stores,
+        manner: Manner<'_>,
+    ) -> Result<Self, Failure> {
         let clock = Clock::system();
         let bound = http::bind(manner.listen).await.map_err(Failure::failed)?;
         let url = bound.url();
-        let observer = Observer::new(identity(pipeline, &manner, &url, &clock));
+        let observer = Observer::new(identity(pipeline, stores, &manner, &url, &clock));
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = bound.serve(observer.clone(), async {
             let _ = stopped.await;
@@ -208,8 +212,13 @@ pub async fn stop_signal() {
     }
 }
 
-fn identity(pipeline: &Pipeline, manner: &Manner<'_>, url: &str, clock: &Clock) -> Identity {
-    let output = pipeline.output();
+fn identity(
+    pipeline: &Pipeline,
+    stores: &Stores,
+    manner: &Manner<'_>,
+    url: &str,
+    clock: &Clock,
+) -> Identity {
     Identity {
         pipeline: PipelineName {
             namespace: pipeline.namespace().to_owned(),
@@ -226,9 +235,9 @@ fn identity(pipeline: &Pipeline, manner: &Manner<'_>, url: &str, clock: &Clock) 
             endpoint: manner.endpoint.map(str::to_owned),
             listen: Some(url.to_owned()),
         },
-        output_path: output.path.to_string(),
-        rejects_path: output.rejects_path.to_string(),
-        state_path: pipeline.state().path.to_string(),
+        output_path: stores.output.url().to_owned(),
+        rejects_path: stores.rejects.url().to_owned(),
+        state_path: stores.state.url().to_owned(),
         aggregates: pipeline
             .window()
             .aggregates

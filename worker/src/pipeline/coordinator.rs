@@ -3,7 +3,6 @@
 //! Owns starting and ending runners as the lineage decides. Must never touch a shard's chain itself: a runner does.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -199,8 +198,15 @@ impl Coordinator {
                 let newest = match load_newest(&context, shard).await? {
                     Some(newest) => newest,
                     None => {
-                        first_version(&context, shard, &decision, &self.started.roots, listing)
-                            .await?
+                        first_version(
+                            &context,
+                            shard,
+                            &decision,
+                            &self.started.roots,
+                            listing,
+                            &self.started.before,
+                        )
+                        .await?
                     }
                 };
                 self.start_runner(newest, false)
@@ -246,13 +252,13 @@ impl Coordinator {
         Box::new(move |chain: &mut ShardChain| {
             let lost = lost_seconds(chain, context.clock.wall(), retention);
             if let Some((paused, retention)) = lost {
-                tracing::error!(
-                    event = "data_lost",
-                    shard,
-                    paused,
-                    retention,
-                    "records were trimmed before they were read"
-                );
+                let seconds = u64::try_from(paused - retention).unwrap_or(0);
+                let event = Event::DataLost {
+                    shard: shard.clone(),
+                    seconds,
+                    action: format!("{on_data_loss:?}"),
+                };
+                context.observer.emit(&event, context.clock.wall().0);
                 if on_data_loss == OnDataLoss::Fail {
                     return Err(PipelineError::DataLost {
                         shard,
@@ -260,7 +266,7 @@ impl Coordinator {
                         retention,
                     });
                 }
-                chain.note_loss(u64::try_from(paused - retention).unwrap_or(0));
+                chain.note_loss(seconds);
             }
             let position = chain.state().position().clone();
             Ok(poll_kinesis(
@@ -418,12 +424,4 @@ fn lost_seconds(chain: &ShardChain, now: Micros, retention: Duration) -> Option<
     let through = chain.state().read_through()?;
     let (paused, kept) = (now.0 - through.0, micros(retention));
     (kept > 0 && paused > kept).then_some((paused / 1_000_000, kept / 1_000_000))
-}
-
-/// The worker's shared parts, for tests and commands.
-impl Coordinator {
-    /// The pipeline's context.
-    pub fn context(&self) -> &Arc<super::context::Context> {
-        &self.started.context
-    }
 }

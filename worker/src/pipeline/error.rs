@@ -103,7 +103,8 @@ pub enum PipelineError {
     },
     /// The stream was deleted and created again.
     #[error(
-        "the stream {stream:?} was deleted and made anew: the state holds incarnation {expected}, the stream is {found}"
+        "the stream {stream:?} was deleted and made anew while it was read: the state holds incarnation {expected}, the \
+         stream is {found}. Start the worker again: it ends the old life and reads the new one from its beginning"
     )]
     StreamChanged {
         /// The stream.

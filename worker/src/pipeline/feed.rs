@@ -43,6 +43,8 @@ pub enum Input {
         /// Its children.
         children: Vec<String>,
     },
+    /// The stream of this incarnation no longer exists.
+    Gone,
     /// Bounded input has come to its end.
     End,
     /// A call failed; it is tried again.

@@ -11,6 +11,7 @@ mod feed;
 mod files;
 mod first;
 mod ownership;
+mod recreated;
 mod report;
 mod settings;
 mod shard;

@@ -14,6 +14,7 @@ use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::state::{Applied, RecordMeta};
 use stockstream_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::actions::{self, Lifetime, Outcome};
@@ -245,7 +246,7 @@ impl ShardRunner {
             Err(error) if error.is_conflict() => Err(error),
             Err(error) => {
                 meet(Point::BeforeRetry);
-                self.watch.trouble(&error, self.pause);
+                self.watch.trouble(&error);
                 self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 Ok(())
@@ -295,8 +296,10 @@ impl ShardRunner {
                 self.watch.read(millis_behind_latest);
             }
             Input::EmptyAtTip { sent, wall } => {
+                let before = self.chain.state().counters().rows_closed;
                 self.chain.observe_empty_tip(sent, wall);
                 self.watch.read(Some(0));
+                self.watch.idle(&self.chain, before);
                 if let Orders::Drain(asked) = *self.orders.borrow()
                     && sent > asked
                 {
@@ -306,10 +309,10 @@ impl ShardRunner {
             }
             Input::Behind(millis) => self.watch.read(Some(millis)),
             Input::Closed { children } => self.chain.end_of_shard(children),
+            Input::Gone => self.chain.end_of_stream(),
             Input::End => self.chain.end_of_input(),
             Input::Trouble(error) => {
-                let transient = error.is_transient();
-                self.watch.stream_trouble(&error, transient);
+                self.watch.stream_trouble(&error);
             }
             Input::Failed(error) => return Err(error),
         }
@@ -327,7 +330,7 @@ impl ShardRunner {
     async fn wait(&mut self) -> Result<(), PipelineError> {
         let wants_input = self.waiting.is_empty() && self.chain.wants_records();
         let busy = !self.waiting.is_empty() && self.chain.wants_records();
-        let deadline = self.next_deadline(busy);
+        let deadline = self.next_deadline();
         let (in_flight, feed, collecting) =
             (&mut self.in_flight, &mut self.feed, &mut self.collecting);
         tokio::select! {
@@ -351,15 +354,13 @@ impl ShardRunner {
                     None => { self.feed = None; Ok(()) }
                 }
             }
-            () = sleep_until(deadline) => Ok(()),
+            // With ticks at hand everything else gets its turn, but nothing is waited for.
+            () = async { if busy { yield_now().await } else { sleep_until(deadline).await } } => Ok(()),
         }
     }
 
-    fn next_deadline(&self, busy: bool) -> Instant {
+    fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        if busy {
-            return now;
-        }
         let mut deadline = self.watch.next_look().min(now + Duration::from_secs(1));
         if self.in_flight.is_none() {
             if self.under_way.is_some() || self.not_before > now {

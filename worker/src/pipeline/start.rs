@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::layout::{Incarnation, StateKeys};
-use stockstream_core::lineage::{Head, Roots, ShardInfo, StartRule, choose_roots};
-use stockstream_core::time::Micros;
+use stockstream_core::lineage::{Head, Roots, RootsError, ShardInfo, StartRule, choose_roots};
+use stockstream_core::sequence::Position;
 use stockstream_crds::Pipeline;
 use stockstream_crds::spec::{InitialPosition, OnDataLoss};
 
@@ -18,6 +19,7 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::feed::IncarnationGuard;
 use super::ownership::{PipelineDocument, claim, random_id};
+use super::recreated::end_earlier_lives;
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::failpoint::{Point, meet};
@@ -55,6 +57,30 @@ impl Host {
     pub fn member(&self) -> String {
         format!("{}-{}", self.name, &random_id()[..8])
     }
+
+    /// What the shards of a claimed pipeline share.
+    pub fn context(
+        &self,
+        settings: Arc<Settings>,
+        stores: Stores,
+        state_id: String,
+        incarnation: Incarnation,
+    ) -> Context {
+        self.observer
+            .set_ids(incarnation.as_str(), state_id.as_str());
+        Context {
+            settings,
+            state: stores.state,
+            output: stores.output,
+            rejects: stores.rejects,
+            state_id,
+            keys: StateKeys::new(incarnation.clone()),
+            incarnation,
+            member: self.member(),
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+        }
+    }
 }
 
 /// A Kinesis pipeline that may read.
@@ -73,6 +99,8 @@ pub struct Started {
     pub started: bool,
     /// The newest version of every chain.
     pub heads: BTreeMap<String, Head>,
+    /// The chains of the stream's life before, all ended, when there was one.
+    pub before: Vec<Checkpoint>,
 }
 
 /// Checks the stores and claims them for the pipeline. Returns the state id.
@@ -84,8 +112,15 @@ pub async fn claim_stores(
     settings: &Settings,
     stores: &Stores,
 ) -> Result<String, PipelineError> {
-    for store in [&stores.state, &stores.output, &stores.rejects] {
+    for store in [&stores.output, &stores.rejects] {
         probe(store).await?;
+    }
+    if let Some(denied) = probe(&stores.state).await?.delete_denied {
+        tracing::warn!(
+            event = "delete_denied",
+            cause = %denied,
+            "old checkpoint versions can't be collected; the state grows"
+        );
     }
     let document = PipelineDocument::of(pipeline, settings);
     claim(&document, &stores.state, &stores.output).await
@@ -105,33 +140,23 @@ pub async fn start_stream(
     let state_id = claim_stores(pipeline, &settings, &stores).await?;
     let description = wait_until_active(client.as_ref()).await?;
     let incarnation = Incarnation::of_stream(description.created_millis);
+    let context = host.context(settings, stores, state_id, incarnation);
+    let before = end_earlier_lives(&context).await?;
     let (rule, on_data_loss) = match pipeline.kinesis() {
+        // A stream made anew is read from its beginning, whatever the spec says: nothing of it was read before.
+        Some(kinesis) if !before.is_empty() => (StartRule::TrimHorizon, kinesis.on_data_loss),
         Some(kinesis) => (start_rule(&kinesis.initial_position), kinesis.on_data_loss),
         None => (StartRule::Latest, OnDataLoss::Fail),
     };
-    let keys = StateKeys::new(incarnation.clone());
-    refuse_other_incarnations(&stores.state, client.name(), &incarnation).await?;
-    let roots =
-        read_or_choose_roots(&stores.state, &keys, client.as_ref(), rule, &host.clock).await?;
-    let started = stores.state.get(&keys.started()).await?.is_some();
-    host.observer
-        .set_ids(incarnation.as_str(), state_id.as_str());
-    let context = Arc::new(Context {
-        settings,
-        state: stores.state,
-        output: stores.output,
-        rejects: stores.rejects,
-        state_id,
-        incarnation,
-        keys,
-        member: host.member(),
-        clock: host.clock.clone(),
-        observer: host.observer.clone(),
-    });
+    // Of a stream made anew everything is owed, of one met for the first time what comes from now on.
+    let owed_from = (!before.is_empty()).then_some(description.created_millis);
+    let roots = read_or_choose_roots(&context, client.as_ref(), rule, owed_from).await?;
+    let started = context.state.get(&context.keys.started()).await?.is_some();
     let heads = load_heads(&context).await?;
+    refuse_ended_life(&context, client.name(), &heads)?;
     let guard = IncarnationGuard::new(client, host.clock.clone(), description.created_millis);
     Ok(Started {
-        context,
+        context: Arc::new(context),
         guard: Arc::new(guard),
         on_data_loss,
         retention: Duration::from_secs(
@@ -140,7 +165,29 @@ pub async fn start_stream(
         roots,
         started,
         heads,
+        before,
     })
+}
+
+/// A life of the stream that the state has ended can't be read again: its windows went on elsewhere.
+fn refuse_ended_life(
+    context: &Context,
+    stream: &str,
+    heads: &BTreeMap<String, Head>,
+) -> Result<(), PipelineError> {
+    let ended = heads
+        .values()
+        .any(|head| head.position == Position::StreamGone);
+    if !ended {
+        return Ok(());
+    }
+    Err(PipelineError::Ownership(format!(
+        "the state under {} has ended this life of the stream {stream:?} ({}), because another stream of that name was \
+         read since. Check the endpoint, the region and the account; to read this stream, use a new state.path and a new \
+         output.path",
+        context.state.url(),
+        context.incarnation
+    )))
 }
 
 fn start_rule(position: &InitialPosition) -> StartRule {
@@ -177,38 +224,18 @@ async fn wait_until_active(client: &dyn StreamClient) -> Result<StreamDescriptio
     }
 }
 
-/// Another life of the stream under the same state is refused: taking its windows over comes with a later release.
-async fn refuse_other_incarnations(
-    state: &Store,
-    stream: &str,
-    incarnation: &Incarnation,
-) -> Result<(), PipelineError> {
-    for object in state.list(stockstream_core::layout::SHARDS).await? {
-        let other = object.key.split('/').nth(1).unwrap_or_default();
-        if object.key.ends_with(".ckpt") && other != incarnation.as_str() {
-            return Err(PipelineError::StreamChanged {
-                stream: stream.to_owned(),
-                expected: other.to_owned(),
-                found: incarnation.to_string(),
-            });
-        }
-    }
-    Ok(())
-}
-
 async fn read_or_choose_roots(
-    state: &Store,
-    keys: &StateKeys,
+    context: &Context,
     client: &dyn StreamClient,
     rule: StartRule,
-    clock: &Clock,
+    owed_from: Option<i64>,
 ) -> Result<Roots, PipelineError> {
-    let url = state.url_of(&keys.roots());
-    let unreadable = |error: stockstream_core::lineage::RootsError| PipelineError::Document {
-        url: url.clone(),
+    let (state, key) = (&context.state, context.keys.roots());
+    let unreadable = |error: RootsError| PipelineError::Document {
+        url: state.url_of(&key),
         detail: error.to_string(),
     };
-    if let Some(bytes) = state.get(&keys.roots()).await? {
+    if let Some(bytes) = state.get(&key).await? {
         return Roots::decode(&bytes).map_err(unreadable);
     }
     let listing = infos(client.list_shards(Listing::All).await?);
@@ -217,10 +244,10 @@ async fn read_or_choose_roots(
         StartRule::Latest | StartRule::TrimHorizon => Vec::new(),
     };
     // After the listing: what arrives from now on is owed, also on shards that open meanwhile.
-    let start: Micros = clock.wall();
-    let roots = choose_roots(rule, &listing, &open_then, start.millis()).map_err(unreadable)?;
+    let start = owed_from.unwrap_or_else(|| context.clock.wall().millis());
+    let roots = choose_roots(rule, &listing, &open_then, start).map_err(unreadable)?;
     let bytes = Bytes::from(roots.encode().map_err(unreadable)?);
-    match state.create(&keys.roots(), bytes).await? {
+    match state.create(&key, bytes).await? {
         Created::New | Created::AlreadyOurs => {
             meet(Point::AfterRoots);
             Ok(roots)
@@ -230,7 +257,7 @@ async fn read_or_choose_roots(
 }
 
 /// The newest version of every chain of the incarnation.
-async fn load_heads(context: &Context) -> Result<BTreeMap<String, Head>, PipelineError> {
+pub async fn load_heads(context: &Context) -> Result<BTreeMap<String, Head>, PipelineError> {
     let chains = context.keys.chains();
     let mut heads = BTreeMap::new();
     for object in context.state.list(&chains).await? {

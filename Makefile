@@ -1,0 +1,50 @@
+# `make help` lists the targets. What they do stands in scripts/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help demo rows build test suite fmt lint deny unit generate check-generated advisories clean-cache
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+demo: ## Set up, build, and run the main job: real bars in, one-minute rows out
+	@scripts/demo.sh
+
+rows: ## Show the demo's newest rows, read back by DuckDB
+	@scripts/rows.sh
+
+build: ## Set up and build; the binary is bin/stockstream
+	@scripts/setup.sh build
+	@scripts/build.sh product
+
+test: ## Set up and run every check and test, as CI does
+	@scripts/test.sh all
+
+suite: ## Build and run one suite: make suite SUITE=readme [ARGS=--nocapture]
+	@scripts/test.sh suite '$(SUITE)' $(ARGS)
+
+fmt: ## Format the code
+	@. scripts/env.sh && cargo fmt --all
+
+lint: ## Check with clippy, with and without failpoints; warnings are errors
+	@. scripts/env.sh && cargo clippy --workspace --all-targets -- -D warnings
+	@. scripts/env.sh && cargo clippy --workspace --all-targets --features stockstream/failpoints -- -D warnings
+
+deny: ## Check the dependencies' licences, bans and sources
+	@scripts/setup.sh test
+	@. scripts/env.sh && cargo deny --workspace --all-features check licenses bans sources
+
+unit: ## Run the unit, property and doc tests only: make unit [ARGS="-p stockstream-core"]
+	@. scripts/env.sh && cargo test $(or $(ARGS),--workspace --exclude stockstream-tests)
+
+generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
+	@. scripts/env.sh && cargo run --quiet --workspace --bin generate
+
+check-generated: ## Fail when a generated file is stale
+	@. scripts/env.sh && cargo run --quiet --workspace --bin generate -- --check
+
+advisories: ## Check the dependencies for known vulnerabilities (needs the internet)
+	@scripts/setup.sh test
+	@. scripts/env.sh && cargo deny --workspace --all-features check advisories
+
+clean-cache: ## Remove what this project built and installed below $STOCKSTREAM_CACHE
+	@. scripts/env.sh && rm -rf "$$STOCKSTREAM_CACHE"/{target,tools,venv-*} && echo "removed below $$STOCKSTREAM_CACHE"

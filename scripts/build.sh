@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Builds the binary: scripts/build.sh product|suites
+#
+#   product  `stockstream` as users get it; linked as bin/stockstream
+#   suites   that, and the one with failpoints that the kill-and-restart suite runs
+#
+# All cargo commands of this project select the whole workspace, so that cargo resolves the same features for all of
+# them and compiles each dependency once.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+
+what=${1-product}
+case $what in product | suites) ;; *) die "usage: scripts/build.sh product|suites" ;; esac
+
+cd "$root"
+mkdir -p "$CARGO_TARGET_DIR/checkouts" "$built"
+exec 9>"$CARGO_TARGET_DIR/checkouts/lock"
+flock --nonblock 9 || { say "build: waiting for another build to end"; flock 9; }
+
+# Cargo knows by time stamps what to compile again, not by content or path. When another checkout with other sources
+# built here last, its results may be newer than our sources: forget them.
+sources() {
+    find Cargo.toml Cargo.lock crds worker tests -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.yaml' -o -name '*.json' -o -name Cargo.lock \) \
+        -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
+}
+forget_other_checkouts() {
+    local last=$CARGO_TARGET_DIR/checkouts/last last_root='' last_sources='' now
+    now=$(sources)
+    if [ -e "$last" ]; then { read -r last_sources; read -r last_root; } <"$last"; fi
+    if [ -n "$last_root" ] && [ "$last_root" != "$root" ]; then
+        # The same sources in a copy: what is built is right, and stays the other's.
+        [ "$last_sources" != "$now" ] || return 0
+        say "build: compiling this project's crates again: $last_root built here last"
+        # shellcheck disable=SC2046
+        cargo clean --quiet $(sed -n 's/^name = "\(stockstream.*\)"$/-p \1/p' crds/Cargo.toml worker/Cargo.toml worker/*/Cargo.toml tests/Cargo.toml | sort -u)
+    fi
+    printf '%s\n%s\n' "$now" "$root" >"$last"
+}
+
+# Checkouts leave a link to what they built: drop those of checkouts that are gone.
+forget_gone_checkouts() {
+    local name
+    for name in "$CARGO_TARGET_DIR"/checkouts/*/root; do
+        if [ -e "$name" ] && [ ! -d "$(cat "$name")" ]; then rm -rf "$(dirname "$name")"; fi
+    done
+    printf '%s' "$root" >"$built/root"
+}
+
+# A hard link stays what it is: linkers write a new file.
+keep() {
+    mkdir -p "$built/$1"
+    ln -f "$CARGO_TARGET_DIR/debug/stockstream" "$built/$1/stockstream"
+}
+
+forget_gone_checkouts
+forget_other_checkouts
+if [ "$what" = suites ]; then
+    cargo build --workspace --bin stockstream --features stockstream/failpoints
+    keep failpoints
+fi
+cargo build --workspace --bin stockstream
+keep product
+mkdir -p bin
+ln -sfn "$built/product/stockstream" bin/stockstream

@@ -1,0 +1,20 @@
+# Where things are; sourced by the other scripts. Sets nothing that is set already.
+# shellcheck shell=bash
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+export STOCKSTREAM_CACHE=${STOCKSTREAM_CACHE:-$HOME/.cache/stockstream}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$STOCKSTREAM_CACHE/target}
+tools=$STOCKSTREAM_CACHE/tools
+# A shell that isn't a login shell may lack rustup's directory.
+command -v cargo >/dev/null || PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
+PATH=$tools/bin:$PATH
+export PATH
+
+# What this checkout built: `product/stockstream` and `failpoints/stockstream`. Several checkouts may share the cache.
+built=$CARGO_TARGET_DIR/checkouts/$(printf %s "$root" | cksum | cut -d' ' -f1)
+
+requirements=$root/tests/python/requirements.txt
+venv=$STOCKSTREAM_CACHE/venv-$(cksum <"$requirements" | cut -d' ' -f1)
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }

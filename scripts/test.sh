@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Everything that must hold, part by part: scripts/test.sh all | suite NAME [ARGUMENT…]
+#
+# `all` is `make test`. `suite` builds and runs one of tests/tests/*.rs; arguments go to its test runner.
+set -euo pipefail
+. "$(dirname "$0")/env.sh"
+cd "$root"
+
+names=() times=()
+
+report() {
+    local index
+    printf '\n%-36s %8s\n' "part of make test" seconds
+    for index in "${!names[@]}"; do printf '%-36s %8s\n' "${names[$index]}" "${times[$index]}"; done
+}
+
+# part NAME COMMAND…: runs it, keeps its time, stops everything when it fails.
+part() {
+    local name=$1 begin=$SECONDS
+    shift
+    printf '\n=== %s: %s\n' "$name" "$*"
+    if ! "$@"; then
+        names+=("$name: FAILED") times+=($((SECONDS - begin)))
+        report
+        printf '\nmake test: "%s" failed; to run it alone: %s\n' "$name" "$*"
+        exit 1
+    fi
+    names+=("$name") times+=($((SECONDS - begin)))
+}
+
+suites_environment() {
+    export STOCKSTREAM_BIN=$built/product/stockstream
+    export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
+    export STOCKSTREAM_PYTHON=$venv/bin/python
+}
+
+all() {
+    part "set-up" scripts/setup.sh test
+    part "Cargo.lock is current" cargo fetch --locked
+    part "format" cargo fmt --all --check
+    part "licences, bans, sources" cargo deny --workspace --all-features check --hide-inclusion-graph licenses bans sources
+    part "lint" cargo clippy --workspace --all-targets -- -D warnings
+    part "lint with failpoints" cargo clippy --workspace --all-targets --features stockstream/failpoints -- -D warnings
+    part "build" scripts/build.sh suites
+    part "no failpoints in the product" without_failpoints
+    part "unit, property and doc tests" cargo test --workspace --exclude stockstream-tests
+    suites_environment
+    local suite
+    for suite in tests/tests/*.rs; do
+        suite=$(basename "$suite" .rs)
+        part "suite $suite" cargo test --workspace --test "$suite"
+    done
+    report
+    printf '\nmake test: all passed in %s s\n' "$SECONDS"
+}
+
+# The variable that failpoints obey must be unknown to what users run, and known to what the suites kill.
+without_failpoints() {
+    if grep --quiet STOCKSTREAM_FAILPOINTS "$built/product/stockstream"; then
+        say "the product binary has failpoints: $built/product/stockstream"
+        return 1
+    fi
+    grep --quiet STOCKSTREAM_FAILPOINTS "$built/failpoints/stockstream" || {
+        say "the binary for the suites has no failpoints: $built/failpoints/stockstream"
+        return 1
+    }
+}
+
+case ${1-} in
+    all) all ;;
+    suite)
+        [ -n "${2-}" ] && [ -e "tests/tests/$2.rs" ] ||
+            die "usage: make suite SUITE=NAME [ARGS=…]; there are: $(basename -s .rs -a tests/tests/*.rs | paste -sd' ')"
+        scripts/setup.sh test
+        scripts/build.sh suites
+        suites_environment
+        cargo test --workspace --test "$2" -- "${@:3}"
+        ;;
+    *) die "usage: scripts/test.sh all | suite NAME [ARGUMENT…]" ;;
+esac

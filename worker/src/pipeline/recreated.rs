@@ -1,0 +1,121 @@
+//! A stream that was deleted and made anew under the same name.
+//!
+//! Owns bringing the chains of earlier lives to their end: what they closed is published, their windows stay open, and
+//! the new life's roots take them over by hash range. Nothing of the new life is read before.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use stockstream_core::chain::ShardChain;
+use stockstream_core::checkpoint::Checkpoint;
+use stockstream_core::layout::{Incarnation, SHARDS, StateKeys};
+use stockstream_core::lineage::{Decision, Roots, plan_end_of_incarnation};
+use tokio::sync::{mpsc, watch};
+
+use super::actions::load_newest;
+use super::context::Context;
+use super::error::PipelineError;
+use super::feed::Input;
+use super::first::first_version_of_root;
+use super::shard::{Ended, Orders, ShardRunner, StartFeed};
+use super::start::load_heads;
+
+/// Ends every earlier life of the stream, oldest first. Returns the newest version of every chain of the last of them;
+/// nothing when this is the stream's first life.
+///
+/// # Errors
+/// The store's fault, or a chain of an earlier life that can't be read.
+pub async fn end_earlier_lives(context: &Context) -> Result<Vec<Checkpoint>, PipelineError> {
+    let mut chains = Vec::new();
+    for incarnation in earlier_lives(context).await? {
+        let earlier = Context {
+            keys: StateKeys::new(incarnation.clone()),
+            incarnation,
+            ..context.clone()
+        };
+        tracing::warn!(
+            event = "stream_made_anew",
+            incarnation = %earlier.incarnation,
+            "the stream was made anew: this life of it is brought to its end, its open windows go on in the new one"
+        );
+        chains = end_life(Arc::new(earlier), &chains).await?;
+    }
+    Ok(chains)
+}
+
+/// Incarnations in the state other than the present one that had begun, by age.
+async fn earlier_lives(context: &Context) -> Result<Vec<Incarnation>, PipelineError> {
+    let listed = context.state.list(SHARDS).await?;
+    let names: BTreeSet<&str> = listed
+        .iter()
+        .filter(|object| object.key.ends_with("/roots.json"))
+        .filter_map(|object| object.key.split('/').nth(1))
+        .filter(|name| *name != context.incarnation.as_str())
+        .collect();
+    let mut lives: Vec<Incarnation> = names.into_iter().filter_map(Incarnation::parse).collect();
+    // `k` and milliseconds: the shorter number is the older.
+    lives.sort_by_key(|life| (life.as_str().len(), life.to_string()));
+    Ok(lives)
+}
+
+async fn end_life(
+    context: Arc<Context>,
+    before: &[Checkpoint],
+) -> Result<Vec<Checkpoint>, PipelineError> {
+    let url = context.state.url_of(&context.keys.roots());
+    let bytes = context.state.get(&context.keys.roots()).await?;
+    let roots =
+        Roots::decode(&bytes.unwrap_or_default()).map_err(|error| PipelineError::Document {
+            url,
+            detail: error.to_string(),
+        })?;
+    let started = context.state.get(&context.keys.started()).await?.is_some();
+    let heads = load_heads(&context).await?;
+    for (shard, decision) in plan_end_of_incarnation(&roots, started, &heads) {
+        let newest = match decision {
+            Decision::Finished => continue,
+            Decision::StateLost => {
+                return Err(PipelineError::StateLost {
+                    shard,
+                    url: context.state.url_of(&context.keys.started()),
+                });
+            }
+            Decision::CreateFirst(_) => {
+                Some(first_version_of_root(&context, &shard, &roots, before)?)
+            }
+            _ => load_newest(&context, &shard).await?,
+        };
+        if let Some(newest) = newest {
+            end_chain(context.clone(), newest).await?;
+        }
+    }
+    let mut chains = Vec::new();
+    for shard in load_heads(&context).await?.keys() {
+        chains.extend(load_newest(&context, shard).await?);
+    }
+    Ok(chains)
+}
+
+async fn end_chain(context: Arc<Context>, newest: Checkpoint) -> Result<(), PipelineError> {
+    let (_orders, run) = watch::channel(Orders::Run);
+    let (taken, _listening) = mpsc::unbounded_channel();
+    let shard = newest.shard.clone();
+    let runner = ShardRunner::take(context, newest, run, gone(), taken)?;
+    match runner.run().await {
+        Ended::Failed(error) => Err(error),
+        Ended::Fenced { version } => Err(PipelineError::Ownership(format!(
+            "shard {shard} of an earlier life of the stream was taken by another worker (version {version}): start again"
+        ))),
+        Ended::Finished | Ended::Released | Ended::Abandoned => Ok(()),
+    }
+}
+
+/// There is nothing to read in a stream that is gone.
+fn gone() -> StartFeed {
+    Box::new(|_: &mut ShardChain| {
+        let (sender, receiver) = mpsc::channel(1);
+        // The channel was made with room for one.
+        let _ = sender.try_send(Input::Gone);
+        Ok(receiver)
+    })
+}
