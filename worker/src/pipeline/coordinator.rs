@@ -22,6 +22,7 @@ use super::first::first_version;
 use super::shard::{Ended, Orders, ShardRunner, StartFeed, fenced_pause};
 use super::start::{Started, infos};
 use crate::clock::micros;
+use crate::failpoint::{Point, meet};
 use crate::observe::{ConditionStatus, Event, PipelinePhase};
 use crate::source::kinesis::{Listing, ReaderSettings};
 
@@ -337,6 +338,7 @@ impl Coordinator {
             return;
         }
         let context = &self.started.context;
+        meet(Point::BeforeStarted);
         match context
             .state
             .create(&context.keys.started(), Bytes::from_static(b"{}"))

@@ -11,6 +11,7 @@ use stockstream_core::row::hex;
 use stockstream_crds::{Pipeline, SourceSettings};
 
 use super::error::PipelineError;
+use crate::failpoint::{Point, meet};
 use crate::storage::{Created, Store};
 
 /// The version of both documents.
@@ -208,7 +209,10 @@ async fn create_or_read(
     wanted: &PipelineDocument,
 ) -> Result<PipelineDocument, PipelineError> {
     match state.create(PIPELINE, Bytes::from(json(wanted))).await? {
-        Created::New | Created::AlreadyOurs => Ok(wanted.clone()),
+        Created::New | Created::AlreadyOurs => {
+            meet(Point::AfterClaim);
+            Ok(wanted.clone())
+        }
         Created::Exists(bytes) => parse(&bytes, &state.url_of(PIPELINE)),
     }
 }

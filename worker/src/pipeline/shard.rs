@@ -23,6 +23,7 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::feed::Input;
 use super::report::ShardWatch;
+use crate::failpoint::{Point, collection_interval, meet};
 use crate::source::kinesis::jitter;
 
 /// What the whole pipeline was told.
@@ -61,9 +62,6 @@ const SLICE: usize = 2_000;
 /// Pauses after a failed action.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// Between two rounds of collection.
-const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 type InFlight = Pin<Box<dyn Future<Output = Result<Outcome, PipelineError>> + Send>>;
 type Collecting = Pin<Box<dyn Future<Output = Result<usize, PipelineError>> + Send>>;
@@ -138,7 +136,7 @@ impl ShardRunner {
             is_take: true,
             taken,
             collecting: None,
-            collect_at: Instant::now() + jitter(COLLECT_EVERY),
+            collect_at: Instant::now() + jitter(collection_interval()),
         })
     }
 
@@ -247,6 +245,7 @@ impl ShardRunner {
             // Something foreign lies where our file belongs: trying again can't help.
             Err(error) if error.is_conflict() => Err(error),
             Err(error) => {
+                meet(Point::BeforeRetry);
                 self.watch.trouble(&error);
                 self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
@@ -345,7 +344,7 @@ impl ShardRunner {
             }
             result = async { match collecting { Some(round) => round.await, None => std::future::pending().await } } => {
                 self.collecting = None;
-                self.collect_at = Instant::now() + COLLECT_EVERY;
+                self.collect_at = Instant::now() + collection_interval();
                 self.watch.collected(result);
                 Ok(())
             }

@@ -22,6 +22,7 @@ use super::ownership::{PipelineDocument, claim, random_id};
 use super::recreated::end_earlier_lives;
 use super::settings::Settings;
 use crate::clock::Clock;
+use crate::failpoint::{Point, meet};
 use crate::observe::Observer;
 use crate::source::kinesis::{ListedShard, Listing, StreamClient, StreamDescription, StreamError};
 use crate::storage::{Created, Store, probe};
@@ -249,7 +250,10 @@ async fn read_or_choose_roots(
     let roots = choose_roots(rule, &listing, &open_then, start).map_err(unreadable)?;
     let bytes = Bytes::from(roots.encode().map_err(unreadable)?);
     match state.create(&key, bytes).await? {
-        Created::New | Created::AlreadyOurs => Ok(roots),
+        Created::New | Created::AlreadyOurs => {
+            meet(Point::AfterRoots);
+            Ok(roots)
+        }
         Created::Exists(bytes) => Roots::decode(&bytes).map_err(unreadable),
     }
 }
