@@ -111,7 +111,11 @@ impl FilesPipeline {
                 Ended::Failed(error) => return Err(error),
                 Ended::Abandoned => {}
                 Ended::Fenced { .. } => {
-                    tokio::time::sleep(fenced_pause(self.expiry, fenced)).await;
+                    let mut orders = orders.clone();
+                    tokio::select! {
+                        () = tokio::time::sleep(fenced_pause(self.expiry, fenced)) => {}
+                        _ = orders.wait_for(|orders| *orders == Orders::Stop) => return Ok(()),
+                    }
                     fenced += 1;
                 }
             }

@@ -190,9 +190,14 @@ async fn accept(
         .iter()
         .all(|object| !object.key.ends_with(".ckpt"))
     {
-        let bytes = Bytes::from(json(wanted));
+        // The output may be claimed under this id already.
+        let renewed = PipelineDocument {
+            state_id: stored.state_id,
+            ..wanted.clone()
+        };
+        let bytes = Bytes::from(json(&renewed));
         state.put_overwrite(PIPELINE, bytes).await?;
-        return Ok(wanted.clone());
+        return Ok(renewed);
     }
     Err(PipelineError::Ownership(format!(
         "the state path {} belongs to pipeline {}/{} and can't be used with this spec: {}. \

@@ -269,6 +269,20 @@ impl ShardWatch {
         }
     }
 
+    /// Records were trimmed before they were read, and the spec says to go on.
+    pub fn lost(&self, seconds: u64) {
+        self.emit(&Event::DataLost {
+            shard: self.shard.clone(),
+            seconds,
+            action: "Continue".to_owned(),
+        });
+    }
+
+    /// What keeps the shard from going on, for people.
+    pub fn reason(&self) -> &str {
+        self.reason.as_deref().unwrap_or("no reason is known")
+    }
+
     /// A tick was late or dead.
     pub fn rejected(&mut self, applied: Applied) {
         let now = self.wall();

@@ -59,6 +59,9 @@ pub enum Ended {
 /// Applied records between two looks at everything else.
 const SLICE: usize = 2_000;
 
+/// A worker that was told to stop and can't commit or publish gives up after this long: Kubernetes kills after 30 s.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
+
 /// Pauses after a failed action.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -77,6 +80,7 @@ pub struct ShardRunner {
     chain: ShardChain,
     orders: watch::Receiver<Orders>,
     orders_gone: bool,
+    stop_by: Option<Instant>,
     start_feed: Option<StartFeed>,
     feed: Option<mpsc::Receiver<Input>>,
     waiting: VecDeque<(RecordMeta, Bytes)>,
@@ -124,6 +128,7 @@ impl ShardRunner {
             chain,
             orders,
             orders_gone: false,
+            stop_by: None,
             start_feed: Some(start_feed),
             feed: None,
             waiting: VecDeque::new(),
@@ -165,6 +170,11 @@ impl ShardRunner {
         }
     }
 
+    /// True when stopping has taken too long: what is sealed stays in the outbox, for the next owner.
+    fn is_overdue(&self) -> bool {
+        self.stop_by.is_some_and(|by| Instant::now() >= by)
+    }
+
     fn is_over(&self) -> Option<Ended> {
         if let Some(version) = self.chain.fenced_by() {
             return Some(Ended::Fenced { version });
@@ -176,7 +186,13 @@ impl ShardRunner {
             return Some(Ended::Abandoned);
         }
         if self.in_flight.is_some() || !self.chain.is_done() {
-            return None;
+            return self.is_overdue().then(|| {
+                Ended::Failed(PipelineError::Unfinished {
+                    shard: self.shard.clone(),
+                    bytes: self.chain.unpublished_bytes(),
+                    cause: self.watch.reason().to_owned(),
+                })
+            });
         }
         Some(match self.chain.state().position().is_final() {
             true => Ended::Finished,
@@ -191,6 +207,8 @@ impl ShardRunner {
             self.start_feed = None;
             self.waiting.clear();
             self.chain.finish();
+            self.stop_by
+                .get_or_insert_with(|| Instant::now() + STOP_WITHIN);
         }
     }
 
@@ -311,6 +329,10 @@ impl ShardRunner {
             Input::Closed { children } => self.chain.end_of_shard(children),
             Input::Gone => self.chain.end_of_stream(),
             Input::End => self.chain.end_of_input(),
+            Input::Lost { seconds } => {
+                self.watch.lost(seconds);
+                self.chain.note_loss(seconds);
+            }
             Input::Trouble(error) => {
                 self.watch.stream_trouble(&error);
             }
@@ -351,7 +373,10 @@ impl ShardRunner {
             input = async { match feed { Some(feed) => feed.recv().await, None => std::future::pending().await } }, if wants_input => {
                 match input {
                     Some(input) => self.take_input(input),
-                    None => { self.feed = None; Ok(()) }
+                    // A feed says how it ended; without a word it broke down.
+                    None => Err(PipelineError::Task {
+                        detail: format!("reading shard {} ended without a reason", self.shard),
+                    }),
                 }
             }
             // With ticks at hand everything else gets its turn, but nothing is waited for.

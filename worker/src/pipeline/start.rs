@@ -136,12 +136,16 @@ pub async fn start_stream(
     client: Arc<dyn StreamClient>,
     host: &Host,
 ) -> Result<Started, PipelineError> {
-    let settings = Arc::new(Settings::of(pipeline));
-    let state_id = claim_stores(pipeline, &settings, &stores).await?;
+    let mut settings = Settings::of(pipeline);
+    // Before anything is claimed: a stream that isn't there is the commonest mistake of a first start.
     let description = wait_until_active(client.as_ref()).await?;
+    let state_id = claim_stores(pipeline, &settings, &stores).await?;
+    settings.follow_retention(description.retention());
     let incarnation = Incarnation::of_stream(description.created_millis);
-    let context = host.context(settings, stores, state_id, incarnation);
-    let before = end_earlier_lives(&context).await?;
+    let context = host.context(Arc::new(settings), stores, state_id, incarnation);
+    let heads = load_heads(&context).await?;
+    refuse_ended_life(&context, client.name(), &heads)?;
+    let before = end_earlier_lives(&context, client.name()).await?;
     let (rule, on_data_loss) = match pipeline.kinesis() {
         // A stream made anew is read from its beginning, whatever the spec says: nothing of it was read before.
         Some(kinesis) if !before.is_empty() => (StartRule::TrimHorizon, kinesis.on_data_loss),
@@ -152,16 +156,12 @@ pub async fn start_stream(
     let owed_from = (!before.is_empty()).then_some(description.created_millis);
     let roots = read_or_choose_roots(&context, client.as_ref(), rule, owed_from).await?;
     let started = context.state.get(&context.keys.started()).await?.is_some();
-    let heads = load_heads(&context).await?;
-    refuse_ended_life(&context, client.name(), &heads)?;
     let guard = IncarnationGuard::new(client, host.clock.clone(), description.created_millis);
     Ok(Started {
         context: Arc::new(context),
         guard: Arc::new(guard),
         on_data_loss,
-        retention: Duration::from_secs(
-            u64::from(description.retention_hours.unsigned_abs()).saturating_mul(3600),
-        ),
+        retention: description.retention(),
         roots,
         started,
         heads,

@@ -27,6 +27,14 @@ pub struct StreamDescription {
     pub retention_hours: i32,
 }
 
+impl StreamDescription {
+    /// How long records are kept.
+    pub fn retention(&self) -> std::time::Duration {
+        let hours = u64::from(self.retention_hours.unsigned_abs());
+        std::time::Duration::from_secs(hours.saturating_mul(3600))
+    }
+}
+
 /// A shard as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedShard {
