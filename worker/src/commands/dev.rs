@@ -54,8 +54,7 @@ async fn read_files(
     let session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
     let task = files::start(pipeline, stores, &session).await?;
     session.until_end(program, global, task).await?;
-    files::tell_if_unfinished(&session);
-    session.end().await
+    session.end(true).await
 }
 
 async fn stream(
@@ -90,7 +89,7 @@ async fn stream(
     };
     tell_of_late_replay(&args, &session);
     let ended = match ran {
-        Ok(()) => session.end().await,
+        Ok(()) => session.end(args.once).await,
         Err(failure) => Err(failure),
     };
     server.shutdown().await;
@@ -120,10 +119,12 @@ async fn with_producer(
     producer: JoinHandle<Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let once = args.once;
+    let abort = producer.abort_handle();
     let mut producer_failed = None;
     let watched = async {
         let result = match producer.await {
             Ok(result) => result,
+            Err(error) if error.is_cancelled() => Ok(()),
             Err(error) => Err(Failure::failed(error)),
         };
         if let Err(failure) = result {
@@ -133,7 +134,16 @@ async fn with_producer(
             session.drain();
         }
     };
-    let (ended, ()) = tokio::join!(session.until_end(program, global, worker), watched);
+    let running = async {
+        let ended = session.until_end(program, global, worker).await;
+        // Also when the worker failed: the producer must not go on alone.
+        session.orders.send_replace(Orders::Stop);
+        if ended.is_err() {
+            abort.abort();
+        }
+        ended
+    };
+    let (ended, ()) = tokio::join!(running, watched);
     match producer_failed {
         Some(failure) => Err(failure),
         None => ended,

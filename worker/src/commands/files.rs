@@ -6,25 +6,9 @@ use tokio::task::JoinHandle;
 
 use super::session::Session;
 use crate::cli::Failure;
-use crate::observe::ShardPhase;
 use crate::pipeline::{FilesPipeline, PipelineError, Stores};
 use crate::source::files::{self, FileList, Format};
 use crate::storage::{Store, StoreOptions};
-
-/// Says that the files weren't read to their end, when they weren't.
-pub fn tell_if_unfinished(session: &Session) {
-    let report = session.host.observer.report();
-    if report
-        .shards
-        .iter()
-        .any(|shard| shard.phase != ShardPhase::Ended)
-    {
-        tracing::warn!(
-            event = "stopped_early",
-            "stopped before the end of the files: the same command goes on from here"
-        );
-    }
-}
 
 /// Lists the files and starts the pipeline.
 ///

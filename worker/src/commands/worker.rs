@@ -49,10 +49,7 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
         SourceSettings::Files(_) => files::start(&pipeline, stores, &session).await?,
     };
     session.until_end(program, global, task).await?;
-    if pipeline.files().is_some() {
-        files::tell_if_unfinished(&session);
-    }
-    session.end().await
+    session.end(pipeline.files().is_some()).await
 }
 
 /// Says what the YAML asks for and this release doesn't do yet, so that nobody waits for it.
