@@ -78,7 +78,7 @@ const COLLECTION: [(&str, &str); 2] = [
 #[test]
 fn a_kill_or_a_lost_reply_at_any_named_point_leaves_every_row_exactly_once() {
     let seed = seed("failpoints", "named_points");
-    let mut market = Market::new(Random::new(seed).next());
+    let mut market = Market::new(Random::new(seed).number());
     let folder = scratch().unwrap();
     let mut stream = Stream::start(folder.path().join("kinesis")).unwrap();
     stream.send(&market.ticks(TICKS)).unwrap();

@@ -33,7 +33,7 @@ const LONGEST_REST: Duration = Duration::from_millis(20);
 fn thirty_kills_of_a_worker_and_three_of_the_stream_leave_every_row_exactly_once() {
     let seed = seed("kill", "thirty_kills");
     let mut random = Random::new(seed);
-    let mut market = Market::new(random.next());
+    let mut market = Market::new(random.number());
     let folder = scratch().unwrap();
     let mut stream = Stream::start(folder.path().join("kinesis")).unwrap();
     let pipeline = Pipeline::over_stream(stream.endpoint(), Pace::Busy).unwrap();
@@ -91,7 +91,7 @@ fn ten_kills_in_the_merge_of_files_leave_every_row_exactly_once() {
     let seed = seed("kill", "ten_kills_in_files");
     let mut random = Random::new(seed);
     let folder = scratch().unwrap();
-    Market::new(random.next())
+    Market::new(random.number())
         .write_files(folder.path(), FILES_TICKS)
         .unwrap();
     let pipeline = Pipeline::over_files(folder.path(), Pace::Busy).unwrap();

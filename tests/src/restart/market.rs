@@ -76,7 +76,7 @@ impl Market {
             .map(|ticker| Tick {
                 key: (*ticker).to_owned(),
                 hash_key: None,
-                data: sound(ticker, BEGIN + AHEAD, 100_00, 1, 0, true),
+                data: sound(ticker, BEGIN + AHEAD, 10_000, 1, 0, true),
             })
             .collect()
     }
