@@ -30,7 +30,12 @@ const ON_DEMAND_SHARDS: u32 = 4;
 /// `stockstream dev`.
 pub async fn run(program: &Program, global: &GlobalArgs, args: DevArgs) -> Outcome {
     let pipeline = load(&args.pipeline.file)?;
-    let stores = open_stores(&pipeline, &args.data_dir).await?;
+    // A stream in memory begins anew with each run. Its state must not meet that of a stream that stays.
+    let place = match args.memory {
+        true => args.data_dir.join("memory"),
+        false => args.data_dir.clone(),
+    };
+    let stores = open_stores(&pipeline, &place).await?;
     match pipeline.source() {
         SourceSettings::Files(_) => read_files(program, global, args, &pipeline, stores).await,
         SourceSettings::Kinesis(settings) => {
