@@ -28,7 +28,11 @@ impl Golden {
         let bars = repository().join("examples/data/daily.csv");
         let facts = python_json(
             "golden.py",
-            ["ticks", &text(&bars).unwrap(), &text(directory.path()).unwrap()],
+            [
+                "ticks",
+                &text(&bars).unwrap(),
+                &text(directory.path()).unwrap(),
+            ],
         )
         .unwrap();
         assert!(facts["ticks"].as_u64().unwrap() > 3_000, "{facts}");
@@ -130,7 +134,11 @@ fn many_packed_files_of_every_format_in_another_order_give_the_same_rows() {
 fn csv_and_parquet_give_the_same_rows() {
     let golden = Golden::make();
     golden.run_and_compare(&golden.spec("csv", "csv/ticks.csv").unpartitioned());
-    golden.run_and_compare(&golden.spec("parquet", "parquet/ticks.parquet").unpartitioned());
+    golden.run_and_compare(
+        &golden
+            .spec("parquet", "parquet/ticks.parquet")
+            .unpartitioned(),
+    );
 }
 
 #[test]
@@ -288,7 +296,11 @@ fn assert_file(file: &Value, summary: &Value) {
     );
     assert_eq!(file["compression"], json!(["ZSTD"]));
     let raw = file["raw_segments"].as_array().unwrap();
-    assert_eq!(raw.len(), 2, "ticker and trade date, nothing between: {raw:?}");
+    assert_eq!(
+        raw.len(),
+        2,
+        "ticker and trade date, nothing between: {raw:?}"
+    );
     let metadata = &file["metadata"];
     let name = PathBuf::from(file["name"].as_str().unwrap());
     let part = |name: &str| metadata[name].as_str().unwrap();
@@ -306,10 +318,16 @@ fn assert_file(file: &Value, summary: &Value) {
     assert!(!part("writer").is_empty());
     assert!(text_number(&metadata["first_sequence"]) <= text_number(&metadata["last_sequence"]));
     assert!(summary["files"].as_u64().unwrap() > 0);
-    let inspected = run(&["inspect", "file", file["path"].as_str().unwrap(), "-o", "json"])
-        .unwrap()
-        .success()
-        .unwrap();
+    let inspected = run(&[
+        "inspect",
+        "file",
+        file["path"].as_str().unwrap(),
+        "-o",
+        "json",
+    ])
+    .unwrap()
+    .success()
+    .unwrap();
     let inspected: Value = serde_json::from_str(&inspected.stdout).unwrap();
     let found = inspected.to_string();
     for name in ["state_id", "incarnation", "shard", "row_digest"] {

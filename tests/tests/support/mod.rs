@@ -280,8 +280,7 @@ impl Running {
 
     /// Ctrl-C, and its end.
     pub fn interrupt(mut self) -> anyhow::Result<Finished> {
-        self.process
-            .signal(rustix::process::Signal::INT)?;
+        self.process.signal(rustix::process::Signal::INT)?;
         self.process.wait(PATIENCE)
     }
 }
