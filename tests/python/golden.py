@@ -299,9 +299,8 @@ def compare(rows, ticks, before="9999-01-01"):
 def read_back(rows):
     """Each row as DuckDB and as pyarrow see it, and each file's schema and metadata."""
     files = sorted(pathlib.Path(rows).rglob("*.parquet"))
-    partitioning = pyarrow.dataset.partitioning(
+    partitioning = pyarrow.dataset.HivePartitioning(
         pyarrow.schema([("ticker", pyarrow.string()), ("trade_date", pyarrow.string())]),
-        flavor="hive",
         segment_encoding="uri",
     )
     dataset = pyarrow.dataset.dataset([str(f) for f in files], partitioning=partitioning, partition_base_dir=str(rows))
