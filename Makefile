@@ -26,6 +26,7 @@ fmt: ## Format the code
 	@. scripts/env.sh && cargo fmt --all
 
 lint: ## Check with clippy, with and without failpoints; warnings are errors
+	@scripts/build.sh prepare
 	@. scripts/env.sh && cargo clippy --workspace --all-targets -- -D warnings
 	@. scripts/env.sh && cargo clippy --workspace --all-targets --features stockstream/failpoints -- -D warnings
 
@@ -34,6 +35,7 @@ deny: ## Check the dependencies' licences, bans and sources
 	@. scripts/env.sh && cargo deny --workspace --all-features check licenses bans sources
 
 unit: ## Run the unit, property and doc tests only: make unit [ARGS="-p stockstream-core"]
+	@scripts/build.sh prepare
 	@. scripts/env.sh && cargo test $(or $(ARGS),--workspace --exclude stockstream-tests)
 
 generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds the binary: scripts/build.sh product|suites
+# Builds the binary: scripts/build.sh product|suites|prepare
 #
 #   product  `stockstream` as users get it; linked as bin/stockstream
 #   suites   that, and the one with failpoints that the kill-and-restart suite runs
+#   prepare  nothing, but what comes before every build or lint in a shared cache
 #
 # All cargo commands of this project select the whole workspace, so that cargo resolves the same features for all of
 # them and compiles each dependency once.
@@ -10,7 +11,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 what=${1-product}
-case $what in product | suites) ;; *) die "usage: scripts/build.sh product|suites" ;; esac
+case $what in product | suites | prepare) ;; *) die "usage: scripts/build.sh product|suites|prepare" ;; esac
 
 cd "$root"
 mkdir -p "$CARGO_TARGET_DIR/checkouts" "$built"
@@ -31,8 +32,8 @@ forget_other_checkouts() {
         # The same sources in a copy: what is built is right, and stays the other's.
         [ "$last_sources" != "$now" ] || return 0
         say "build: compiling this project's crates again: $last_root built here last"
-        # shellcheck disable=SC2046
-        cargo clean --quiet $(sed -n 's/^name = "\(stockstream.*\)"$/-p \1/p' crds/Cargo.toml worker/Cargo.toml worker/*/Cargo.toml tests/Cargo.toml | sort -u)
+        # Not `cargo clean -p`: it goes by the names of targets, and a test named `http` takes the crate http with it.
+        rm -rf "$CARGO_TARGET_DIR"/*/.fingerprint/stockstream-*
     fi
     printf '%s\n%s\n' "$now" "$root" >"$last"
 }
@@ -54,6 +55,7 @@ keep() {
 
 forget_gone_checkouts
 forget_other_checkouts
+[ "$what" != prepare ] || exit 0
 if [ "$what" = suites ]; then
     cargo build --workspace --bin stockstream --features stockstream/failpoints
     keep failpoints

@@ -37,6 +37,7 @@ suites_environment() {
 all() {
     part "set-up" scripts/setup.sh test
     part "Cargo.lock is current" cargo fetch --locked
+    part "shared build cache" scripts/build.sh prepare
     part "format" cargo fmt --all --check
     part "licences, bans, sources" cargo deny --workspace --all-features check --hide-inclusion-graph licenses bans sources
     part "lint" cargo clippy --workspace --all-targets -- -D warnings

@@ -16,6 +16,7 @@
 //! ```
 
 mod process;
+pub mod restart;
 mod wait;
 
 use std::ffi::OsStr;

@@ -4,42 +4,64 @@
 //! `POINT=ACTION[@N]`, separated by commas; `ACTION` is `kill` (SIGKILL to this process) or `lose` (the caller acts as
 //! if the reply was lost), at the N-th time that the point is met (default: the first).
 
+use std::time::Duration;
+
 /// A named point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Point {
+    /// After `pipeline.json` was created, before the output is claimed.
+    AfterClaim,
+    /// After `roots.json` was created, before any version.
+    AfterRoots,
+    /// After every root has its first version, before `started` says so.
+    BeforeStarted,
     /// Before a version of a chain is sent.
     BeforeCreate,
     /// After a version was created, before its outcome is acted on.
     AfterCreate,
     /// After the version of a take was created, before it is acted on.
     DuringTake,
+    /// Before the first file of a batch is written.
+    BeforePublish,
     /// After some files of a batch were written, before the others.
     MidPublish,
     /// After all files of a batch were written, before any version drops the batch.
     AfterPublish,
+    /// After an action's reply was lost, before the action is tried again.
+    BeforeRetry,
     /// Between two deletions of old versions.
     DuringCollection,
 }
 
 impl Point {
     /// Every point.
-    pub const ALL: [Point; 6] = [
+    pub const ALL: [Point; 11] = [
+        Point::AfterClaim,
+        Point::AfterRoots,
+        Point::BeforeStarted,
         Point::BeforeCreate,
         Point::AfterCreate,
         Point::DuringTake,
+        Point::BeforePublish,
         Point::MidPublish,
         Point::AfterPublish,
+        Point::BeforeRetry,
         Point::DuringCollection,
     ];
 
     /// The name in `STOCKSTREAM_FAILPOINTS`.
     pub fn name(self) -> &'static str {
         match self {
+            Point::AfterClaim => "after_claim",
+            Point::AfterRoots => "after_roots",
+            Point::BeforeStarted => "before_started",
             Point::BeforeCreate => "before_create",
             Point::AfterCreate => "after_create",
             Point::DuringTake => "during_take",
+            Point::BeforePublish => "before_publish",
             Point::MidPublish => "mid_publish",
             Point::AfterPublish => "after_publish",
+            Point::BeforeRetry => "before_retry",
             Point::DuringCollection => "during_collection",
         }
     }
@@ -64,17 +86,33 @@ pub fn meet(_point: Point) -> Fate {
 #[cfg(feature = "failpoints")]
 pub use active::meet;
 
-/// How old a version must be before it is collected: an hour, which no request lives; shortened only for the suite.
-pub fn collection_age() -> std::time::Duration {
-    const HOUR: std::time::Duration = std::time::Duration::from_secs(3600);
-    #[cfg(feature = "failpoints")]
-    if let Some(seconds) = std::env::var("STOCKSTREAM_COLLECTION_AGE_SECONDS")
-        .ok()
-        .and_then(|seconds| seconds.parse().ok())
-    {
-        return std::time::Duration::from_secs(seconds);
-    }
-    HOUR
+/// How old a version must be before it is collected: an hour, which no request lives. The suite shortens it with
+/// `STOCKSTREAM_COLLECTION_AGE_MILLISECONDS`.
+pub fn collection_age() -> Duration {
+    shortened(
+        "STOCKSTREAM_COLLECTION_AGE_MILLISECONDS",
+        Duration::from_secs(3600),
+    )
+}
+
+/// Between two rounds of collection: a minute. The suite shortens it with `STOCKSTREAM_COLLECTION_EVERY_MILLISECONDS`.
+pub fn collection_interval() -> Duration {
+    shortened(
+        "STOCKSTREAM_COLLECTION_EVERY_MILLISECONDS",
+        Duration::from_secs(60),
+    )
+}
+
+#[cfg(not(feature = "failpoints"))]
+fn shortened(_variable: &str, whole: Duration) -> Duration {
+    whole
+}
+
+#[cfg(feature = "failpoints")]
+fn shortened(variable: &str, whole: Duration) -> Duration {
+    let given = std::env::var(variable).ok();
+    let millis = given.and_then(|millis| millis.parse().ok());
+    millis.map_or(whole, Duration::from_millis)
 }
 
 #[cfg(feature = "failpoints")]

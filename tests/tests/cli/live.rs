@@ -214,10 +214,12 @@ fn without_listen_a_taken_default_port_is_replaced_and_the_other_told() {
     let _taken = TcpListener::bind("127.0.0.1:8080");
     let arguments = dev(&directory.path().join("data"));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let dev = Running::start(&arguments).unwrap();
+    let mut dev = Running::start(&arguments).unwrap();
     assert!(dev.url.starts_with("http://127.0.0.1:"), "{}", dev.url);
     assert_ne!(dev.url, "http://127.0.0.1:8080");
     assert_eq!(dev.state().unwrap()["worker"]["listen"], dev.url.as_str());
+    dev.wait_for_state("running", |state| state["phase"] == "Running")
+        .unwrap();
     assert_ended(&dev.interrupt().unwrap(), 0, &[]);
 }
 
@@ -228,7 +230,10 @@ fn two_devs_on_one_data_directory_are_refused() {
     let mut arguments = dev(&data);
     arguments.extend(["--listen", "127.0.0.1:0"].map(str::to_owned));
     let borrowed: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let first = Running::start(&borrowed).unwrap();
+    let mut first = Running::start(&borrowed).unwrap();
+    first
+        .wait_for_state("running", |state| state["phase"] == "Running")
+        .unwrap();
     let second = Process::spawn(Binary::Product.command().unwrap().args(&arguments)).unwrap();
     let finished = second.wait(PATIENCE).unwrap();
     assert_ended(&finished, 1, &[&text(&data).unwrap()]);

@@ -261,7 +261,7 @@ impl ShardChain {
     /// Whether a commit is due, and whether it seals.
     fn due(&self, now: Monotonic) -> Option<bool> {
         let unsealed = !self.state.unsealed().is_empty();
-        let flush = self.finishing || self.back_pressure || self.state.position().is_final();
+        let flush = self.flushes();
         if unsealed && (flush || now >= self.last_seal.plus(self.pace.publish_interval)) {
             return Some(true);
         }
@@ -270,6 +270,11 @@ impl ShardChain {
             return Some(false);
         }
         self.read_through_is_due().then_some(false)
+    }
+
+    /// Whether everything goes out at once, whatever the intervals say.
+    fn flushes(&self) -> bool {
+        self.finishing || self.back_pressure || self.state.position().is_final()
     }
 
     fn read_through_is_due(&self) -> bool {
@@ -478,6 +483,12 @@ impl ShardChain {
     pub fn deadline(&self) -> Option<Monotonic> {
         if !matches!(self.phase, Phase::Idle) {
             return None;
+        }
+        let unsettled = !self.state.unsealed().is_empty() || self.state.is_dirty();
+        let now_due =
+            (self.flushes() && unsettled) || !self.outbox.is_empty() || self.read_through_is_due();
+        if now_due {
+            return Some(self.last_commit); // it has passed
         }
         let seal = (!self.state.unsealed().is_empty())
             .then(|| self.last_seal.plus(self.pace.publish_interval));

@@ -131,7 +131,8 @@ impl ShardState {
     /// Moves the position after a record whose ticks have all been applied.
     pub fn finish_record(&mut self, meta: &RecordMeta) {
         self.fold.position = Position::After(meta.sequence.clone());
-        self.fold.note_read_through(meta.arrival);
+        // Also when it lies before what was noted at the start: catching up, this is how far reading has come.
+        self.fold.read_through = Some(meta.arrival);
         self.fold.dirty = true;
     }
 

@@ -309,6 +309,43 @@ fn unpublished_bytes_above_the_limit_seal_at_once_and_reading_waits() {
 }
 
 #[test]
+fn what_goes_out_at_once_is_due_at_once() {
+    let now = Monotonic(5);
+    let settled = |pressed: bool| {
+        let mut store = Store::default();
+        let mut chain = take(0, first_state(), now);
+        carry_out(&mut store, &mut chain, now, Fate::Fine);
+        carry_out(&mut store, &mut chain, now, Fate::Fine);
+        assert_eq!(chain.poll(now).unwrap(), None);
+        for (index, (meta, data)) in ticks(&[(3, 0); 100]).iter().enumerate() {
+            if chain.wants_records() && (pressed || index < 2) {
+                chain.apply(meta, data, now);
+            }
+            if index == 0 {
+                // The first record read is committed at once.
+                carry_out(&mut store, &mut chain, now, Fate::Fine);
+                carry_out(&mut store, &mut chain, now, Fate::Fine);
+            }
+        }
+        chain
+    };
+    let waits = settled(false);
+    assert!(waits.deadline() > Some(now), "{:?}", waits.deadline());
+
+    let under_pressure = settled(true);
+    assert!(under_pressure.is_under_back_pressure());
+    let mut finishing = settled(false);
+    finishing.finish();
+    let mut ended = settled(false);
+    ended.end_of_input();
+    for mut chain in [under_pressure, finishing, ended] {
+        let due = chain.deadline();
+        assert!(due.is_some_and(|due| due <= now), "{due:?}");
+        assert!(chain.poll(now).unwrap().is_some());
+    }
+}
+
+#[test]
 fn another_pipelines_checkpoint_is_refused() {
     let mut foreign = first_state();
     foreign.state_id = "other".into();

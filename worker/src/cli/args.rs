@@ -162,7 +162,7 @@ pub struct DevArgs {
     /// Where the embedded Kinesis and, unless the YAML says otherwise, state and output are kept
     #[arg(long, value_name = "DIR", default_value = "./.stockstream", value_hint = ValueHint::DirPath)]
     pub data_dir: PathBuf,
-    /// Keep the stream in memory only
+    /// Keep the stream in memory only; s3:// paths then lie below DIR/memory, as each run has a stream of its own
     #[arg(long)]
     pub memory: bool,
     /// Where the embedded Kinesis listens [default: a free port of 127.0.0.1]

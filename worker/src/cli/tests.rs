@@ -33,6 +33,7 @@ fn help_of_every_command() {
         "dev",
         "worker",
         "kinesis",
+        "replay",
         "inspect",
         "validate",
         "completions",
@@ -54,17 +55,18 @@ fn every_example_in_a_help_text_is_a_command_line_that_parses() {
         "dev",
         "worker",
         "kinesis",
+        "replay",
         "inspect",
         "validate",
         "completions",
     ] {
-        for line in help(&[command]).lines() {
+        for line in help(&[command]).replace("\\\n", " ").lines() {
             let line = line.trim();
             let line = line.strip_prefix("AWS_PROFILE=prod ").unwrap_or(line);
             if !line.starts_with("stockstream ") {
                 continue;
             }
-            let words = line.split(' ').take_while(|word| *word != ">");
+            let words = line.split_whitespace().take_while(|word| *word != ">");
             Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}\n{error}"));
             tried += 1;
         }
@@ -171,6 +173,8 @@ fn completions_of_every_shell_name_every_command() {
             "dev",
             "worker",
             "kinesis",
+            "replay",
+            "replay",
             "inspect",
             "validate",
             "completions",
@@ -193,6 +197,9 @@ impl Commands for Recorder {
     async fn kinesis(&self, _: &GlobalArgs, _: KinesisArgs) -> Outcome {
         Err(Failure::failed("kinesis"))
     }
+    async fn replay(&self, _: &GlobalArgs, _: crate::replay::ReplayArgs) -> Outcome {
+        Err(Failure::failed("replay"))
+    }
     async fn inspect(&self, _: &GlobalArgs, _: InspectArgs) -> Outcome {
         Err(Failure::failed("inspect"))
     }
@@ -207,6 +214,7 @@ async fn each_command_line_reaches_its_command() {
         ("stockstream dev -f p", "dev"),
         ("stockstream worker -f p", "worker"),
         ("stockstream kinesis", "kinesis"),
+        ("stockstream replay rows.csv --stream s", "replay"),
         ("stockstream inspect file x", "inspect"),
         ("stockstream validate -f p", "validate"),
     ] {

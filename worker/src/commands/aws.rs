@@ -3,12 +3,15 @@
 //! Owns how credentials, region and endpoint are found: as every AWS tool does, but for the machine's own endpoints,
 //! which take any credentials.
 
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 
 /// The standard AWS configuration, with the region and endpoint that the caller knows better.
 pub async fn configuration(region: Option<&str>, endpoint: Option<&str>) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts());
     if let Some(region) = region {
         loader = loader.region(Region::new(region.to_owned()));
     }
@@ -35,9 +38,20 @@ pub fn embedded(region: &str, endpoint: &str) -> aws_sdk_kinesis::Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region.to_owned()))
         .credentials_provider(local_credentials())
+        .timeout_config(timeouts())
         .endpoint_url(endpoint)
         .build();
     aws_sdk_kinesis::Client::from_conf(config)
+}
+
+/// Without these a silent network holds a worker for ever: the SDK's own default has no limit on an answer.
+/// GetRecords of 10 MiB takes a second or two on a slow link.
+fn timeouts() -> TimeoutConfig {
+    TimeoutConfig::builder()
+        .connect_timeout(Duration::from_secs(3))
+        .operation_attempt_timeout(Duration::from_secs(10))
+        .operation_timeout(Duration::from_secs(30))
+        .build()
 }
 
 /// Credentials for servers that take any.

@@ -30,7 +30,12 @@ const ON_DEMAND_SHARDS: u32 = 4;
 /// `stockstream dev`.
 pub async fn run(program: &Program, global: &GlobalArgs, args: DevArgs) -> Outcome {
     let pipeline = load(&args.pipeline.file)?;
-    let stores = open_stores(&pipeline, &args.data_dir).await?;
+    // A stream in memory begins anew with each run. Its state must not meet that of a stream that stays.
+    let place = match args.memory {
+        true => args.data_dir.join("memory"),
+        false => args.data_dir.clone(),
+    };
+    let stores = open_stores(&pipeline, &place).await?;
     match pipeline.source() {
         SourceSettings::Files(_) => read_files(program, global, args, &pipeline, stores).await,
         SourceSettings::Kinesis(settings) => {
@@ -54,7 +59,7 @@ async fn read_files(
     let session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
     let task = files::start(pipeline, stores, &session).await?;
     session.until_end(program, global, task).await?;
-    session.end().await
+    session.end(true).await
 }
 
 async fn stream(
@@ -87,12 +92,26 @@ async fn stream(
         Some(producer) => with_producer(program, global, &args, &session, worker, producer).await,
         None => session.until_end(program, global, worker).await,
     };
+    tell_of_late_replay(&args, &session);
     let ended = match ran {
-        Ok(()) => session.end().await,
+        Ok(()) => session.end(args.once).await,
         Err(failure) => Err(failure),
     };
     server.shutdown().await;
     ended
+}
+
+/// A fast replay begins in the past: after an earlier one its ticks can be late, which looks like a fault and is none.
+fn tell_of_late_replay(args: &DevArgs, session: &Session) {
+    let late = session.host.observer.report().totals.late;
+    if args.replay.is_some() && late > 0 {
+        tracing::warn!(
+            event = "late_replay",
+            late,
+            "ticks of windows that an earlier run had closed are late: --speed begins in the past; give each fast replay a \
+             --data-dir of its own"
+        );
+    }
 }
 
 /// Runs until the worker ends; when the producer is done and `--once` was given, the worker is told to drain.
@@ -105,10 +124,12 @@ async fn with_producer(
     producer: JoinHandle<Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let once = args.once;
+    let abort = producer.abort_handle();
     let mut producer_failed = None;
     let watched = async {
         let result = match producer.await {
             Ok(result) => result,
+            Err(error) if error.is_cancelled() => Ok(()),
             Err(error) => Err(Failure::failed(error)),
         };
         if let Err(failure) = result {
@@ -118,7 +139,16 @@ async fn with_producer(
             session.drain();
         }
     };
-    let (ended, ()) = tokio::join!(session.until_end(program, global, worker), watched);
+    let running = async {
+        let ended = session.until_end(program, global, worker).await;
+        // Also when the worker failed: the producer must not go on alone.
+        session.orders.send_replace(Orders::Stop);
+        if ended.is_err() {
+            abort.abort();
+        }
+        ended
+    };
+    let (ended, ()) = tokio::join!(running, watched);
     match producer_failed {
         Some(failure) => Err(failure),
         None => ended,

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stockstream_crds::{Pipeline, SourceSettings};
@@ -26,6 +27,7 @@ pub struct Session {
     /// Orders to the pipeline.
     pub orders: watch::Sender<Orders>,
     began: Instant,
+    stopped: AtomicBool,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     format: OutputFormat,
 }
@@ -75,6 +77,7 @@ impl Session {
             },
             orders: watch::Sender::new(Orders::Run),
             began: Instant::now(),
+            stopped: AtomicBool::new(false),
             server: Some((stop, server)),
             format: manner.format,
         })
@@ -89,7 +92,7 @@ impl Session {
         self.host.observer.emit(&event, self.host.clock.wall().0);
     }
 
-    /// Waits for the pipeline's end, while the table is shown and signals are heeded.
+    /// Waits for the pipeline's end, while the table is shown and signals are heeded; a second signal ends at once.
     pub async fn until_end(
         &self,
         program: &Program,
@@ -105,9 +108,11 @@ impl Session {
         let mut asked = false;
         let result = loop {
             tokio::select! {
-                ended = &mut pipeline => break ended,
-                () = stop_signal(), if !asked => {
-                    asked = true;
+                ended = &mut pipeline => break Some(ended),
+                () = stop_signal() => {
+                    if std::mem::replace(&mut asked, true) {
+                        break None;
+                    }
                     self.stop("signal");
                 }
                 table_left = async { match left.as_mut() { Some(left) => left.await, None => std::future::pending().await } } => {
@@ -124,9 +129,11 @@ impl Session {
             let _ = left.await; // the terminal is restored before anything else is printed
         }
         match result {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(Failure::failed(error)),
-            Err(error) => Err(Failure::failed(error)),
+            Some(Ok(Ok(()))) => Ok(()),
+            Some(Ok(Err(error))) => Err(Failure::failed(error)),
+            Some(Err(error)) => Err(Failure::failed(error)),
+            None => Err(Failure::failed("ended at once, at the second signal")
+                .hint("what was committed is safe: the next start publishes what is missing")),
         }
     }
 
@@ -135,6 +142,7 @@ impl Session {
             reason: reason.to_owned(),
         };
         self.host.observer.emit(&event, self.host.clock.wall().0);
+        self.stopped.store(true, Ordering::Relaxed);
         self.orders.send_replace(Orders::Stop);
     }
 
@@ -149,8 +157,8 @@ impl Session {
         });
     }
 
-    /// Stops serving, and prints the summary.
-    pub async fn end(mut self) -> Outcome {
+    /// Stops serving, and prints the summary. A run that was to come to an end of its own fails when it was stopped.
+    pub async fn end(mut self, bounded: bool) -> Outcome {
         let report = self.host.observer.report();
         let totals = &report.totals;
         let event = Event::Stopped {
@@ -166,6 +174,10 @@ impl Session {
             let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
         }
         RunSummary::of(&report, self.began.elapsed().as_secs_f64()).print(self.format)?;
+        if bounded && self.stopped.load(Ordering::Relaxed) {
+            return Err(Failure::failed("stopped before the end")
+                .hint("the same command goes on from here"));
+        }
         Ok(ExitStatus::Done)
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
+use stockstream_core::codec::FORMAT;
 use stockstream_crds::{MAX_TEXT_BYTES, Pipeline};
 
 use crate::cli::output::{print, print_json};
@@ -38,7 +39,13 @@ pub fn load(path: &Path) -> Result<Pipeline, Failure> {
             "docs/stockstream.md lists every field; `stockstream validate -f FILE` checks without starting anything",
         )
     };
-    stockstream_crds::parse(&read(path)?).map_err(told)
+    let pipeline = stockstream_crds::parse(&read(path)?).map_err(told)?;
+    match pipeline.state().format {
+        Some(format) if format != u32::from(FORMAT) => Err(Failure::bad_input(format!(
+            "{name}: spec.state.format: found {format}; this release writes format {FORMAT}"
+        ))),
+        _ => Ok(pipeline),
+    }
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use stockstream_crds::spec::Consumer;
 use stockstream_crds::{Pipeline, SourceSettings};
 
-use super::session::{Manner, Session, host_name, shared};
+use super::session::{Manner, Session, host_name, shared, stop_signal};
 use super::validate::load;
 use super::{Program, aws, files};
-use crate::cli::{Failure, GlobalArgs, Outcome, WorkerArgs};
+use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, WorkerArgs};
 use crate::pipeline::{Coordinator, Stores, start_stream};
 use crate::source::kinesis::SdkStream;
 use crate::storage::{Store, StoreOptions};
@@ -15,6 +16,15 @@ use crate::storage::{Store, StoreOptions};
 /// `stockstream worker`.
 pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Outcome {
     let pipeline = load(&args.pipeline.file)?;
+    if pipeline.is_suspended() {
+        tracing::info!(
+            event = "suspended",
+            "spec.suspend is set: nothing is read until it is cleared and the worker started again"
+        );
+        stop_signal().await;
+        return Ok(ExitStatus::Done);
+    }
+    warn_of_what_comes_later(&pipeline);
     let endpoint = args.endpoint_url.as_deref();
     let manner = Manner {
         name: args.name.unwrap_or_else(host_name),
@@ -39,7 +49,28 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
         SourceSettings::Files(_) => files::start(&pipeline, stores, &session).await?,
     };
     session.until_end(program, global, task).await?;
-    session.end().await
+    session.end(pipeline.files().is_some()).await
+}
+
+/// Says what the YAML asks for and this release doesn't do yet, so that nobody waits for it.
+fn warn_of_what_comes_later(pipeline: &Pipeline) {
+    if pipeline.catalog().is_some() {
+        tracing::warn!(
+            event = "not_yet",
+            field = "spec.catalog",
+            "partitions aren't registered in Glue by this release: run MSCK REPAIR TABLE, or use partition projection"
+        );
+    }
+    let fan_out = pipeline
+        .kinesis()
+        .is_some_and(|kinesis| kinesis.consumer == Consumer::EnhancedFanOut);
+    if fan_out {
+        tracing::warn!(
+            event = "not_yet",
+            field = "spec.source.kinesis.consumer",
+            "enhanced fan-out comes with a later release: shards are polled"
+        );
+    }
 }
 
 /// The lease's expiry.

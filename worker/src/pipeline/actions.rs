@@ -110,11 +110,14 @@ pub async fn carry_out(
                 partition_by: &context.settings.partition_by,
                 compression: context.settings.compression,
             };
+            meet(Point::BeforePublish);
             let published = sink::publish_with(&batch, &name, &target, &|_| {
                 meet(Point::MidPublish);
             })
             .await?;
-            meet(Point::AfterPublish);
+            if meet(Point::AfterPublish) == Fate::LoseReply {
+                return Err(lost_reply(context.output.url().to_owned()).into());
+            }
             Ok(Outcome::Published {
                 files: published.files.len() as u64,
                 bytes: published.files.iter().map(|file| file.bytes).sum(),

@@ -9,7 +9,6 @@ use bytes::Bytes;
 use stockstream_core::chain::ShardChain;
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::lineage::{Decision, Head, ShardInfo, coverage, plan};
-use stockstream_core::time::Micros;
 use stockstream_crds::spec::OnDataLoss;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -17,11 +16,12 @@ use tokio::time::Instant;
 
 use super::actions::load_newest;
 use super::error::PipelineError;
-use super::feed::{Input, poll_kinesis};
+use super::feed::{Input, PollStart, poll_kinesis};
 use super::first::first_version;
 use super::shard::{Ended, Orders, ShardRunner, StartFeed, fenced_pause};
 use super::start::{Started, infos};
 use crate::clock::micros;
+use crate::failpoint::{Point, meet};
 use crate::observe::{ConditionStatus, Event, PipelinePhase};
 use crate::source::kinesis::{Listing, ReaderSettings};
 
@@ -84,6 +84,7 @@ impl Coordinator {
                 self.refresh(&mut listing).await;
             }
             self.start_runners(&listing).await;
+            self.mark_started().await;
             if self.is_over() {
                 break;
             }
@@ -97,12 +98,17 @@ impl Coordinator {
 
     fn is_over(&self) -> bool {
         let ordered = self.failure.is_some() || *self.halt.borrow() != Orders::Run;
-        ordered && self.running.is_empty()
+        ordered && self.runners.is_empty()
     }
 
     async fn refresh(&mut self, listing: &mut Vec<ShardInfo>) {
         self.list_at = Instant::now() + LIST_EVERY;
-        match self.started.guard.client().list_shards(Listing::All).await {
+        let client = self.started.guard.client().clone();
+        let listed = tokio::select! {
+            listed = client.list_shards(Listing::All) => listed,
+            changed = self.orders.changed() => return self.follow_orders(changed.is_err()),
+        };
+        match listed {
             Ok(listed) => {
                 *listing = infos(listed);
                 self.check_coverage(listing);
@@ -214,15 +220,36 @@ impl Coordinator {
                 Some(newest) => self.start_runner(newest, false),
                 None => Ok(()),
             },
-            Decision::EndUnlisted => match load_newest(&context, shard).await? {
-                Some(newest) => self.start_runner(newest, true),
-                None => Ok(()),
-            },
+            Decision::EndUnlisted => self.end_unlisted(shard).await,
             Decision::EndStreamGone
             | Decision::WaitFor { .. }
             | Decision::Finished
             | Decision::AncestorEnded => Ok(()),
         }
+    }
+
+    /// A shard that the stream no longer lists: what wasn't read of it is lost.
+    async fn end_unlisted(&mut self, shard: &str) -> Result<(), PipelineError> {
+        let context = self.started.context.clone();
+        let guard = &self.started.guard;
+        if !guard.confirm(context.clock.monotonic()).await? {
+            let found = guard.describe().await?;
+            return Err(guard.changed(format!("k{}", found.created_millis)));
+        }
+        let Some(newest) = load_newest(&context, shard).await? else {
+            return Ok(());
+        };
+        let unread = newest
+            .read_through
+            .map_or(0, |through| context.clock.wall().0 - through.0);
+        if self.started.on_data_loss == OnDataLoss::Fail {
+            return Err(PipelineError::DataLost {
+                shard: shard.to_owned(),
+                paused: unread / 1_000_000,
+                retention: micros(self.started.retention) / 1_000_000,
+            });
+        }
+        self.start_runner(newest, true)
     }
 
     fn start_runner(&mut self, newest: Checkpoint, unlisted: bool) -> Result<(), PipelineError> {
@@ -249,32 +276,15 @@ impl Coordinator {
         let (retention, on_data_loss) = (self.started.retention, self.started.on_data_loss);
         let shard = shard.to_owned();
         Box::new(move |chain: &mut ShardChain| {
-            let lost = lost_seconds(chain, context.clock.wall(), retention);
-            if let Some((paused, retention)) = lost {
-                tracing::error!(
-                    event = "data_lost",
-                    shard,
-                    paused,
-                    retention,
-                    "records were trimmed before they were read"
-                );
-                if on_data_loss == OnDataLoss::Fail {
-                    return Err(PipelineError::DataLost {
-                        shard,
-                        paused,
-                        retention,
-                    });
-                }
-                chain.note_loss(u64::try_from(paused - retention).unwrap_or(0));
-            }
-            let position = chain.state().position().clone();
-            Ok(poll_kinesis(
-                guard,
-                context.clock.clone(),
+            let start = PollStart {
                 shard,
-                ReaderSettings::default(),
-                position,
-            ))
+                position: chain.state().position().clone(),
+                read_through: chain.state().read_through(),
+                retention,
+                on_data_loss,
+            };
+            let clock = context.clock.clone();
+            Ok(poll_kinesis(guard, clock, start, ReaderSettings::default()))
         })
     }
 
@@ -318,7 +328,6 @@ impl Coordinator {
         self.halt.send_replace(orders);
     }
 
-    /// Once every root has its first version, `started` says so: from then on a root without a chain is state lost.
     async fn shard_taken(&mut self, shard: &str) {
         self.fenced.remove(shard);
         if let Ok(Some(newest)) = load_newest(&self.started.context, shard).await {
@@ -326,6 +335,10 @@ impl Coordinator {
                 .heads
                 .insert(shard.to_owned(), Head::of(&newest));
         }
+    }
+
+    /// Once every root has its first version, `started` says so: from then on a root without a chain is state lost.
+    async fn mark_started(&mut self) {
         let heads = &self.started.heads;
         let all = self
             .started
@@ -336,6 +349,7 @@ impl Coordinator {
         if self.started.started || !all {
             return;
         }
+        meet(Point::BeforeStarted);
         let context = &self.started.context;
         match context
             .state
@@ -354,7 +368,7 @@ impl Coordinator {
                 context.observer.emit(&event, context.clock.wall().0);
             }
             Err(error) => {
-                tracing::warn!(event = "started_failed", cause = %error, "trying again with the next shard");
+                tracing::warn!(event = "started_failed", cause = %error, "trying again");
             }
         }
     }
@@ -415,11 +429,4 @@ fn end_of_unlisted() -> StartFeed {
         let _ = sender.try_send(Input::Closed { children });
         Ok(receiver)
     })
-}
-
-/// Seconds since the shard was last read and seconds that records are kept, when records may have been trimmed.
-fn lost_seconds(chain: &ShardChain, now: Micros, retention: Duration) -> Option<(i64, i64)> {
-    let through = chain.state().read_through()?;
-    let (paused, kept) = (now.0 - through.0, micros(retention));
-    (kept > 0 && paused > kept).then_some((paused / 1_000_000, kept / 1_000_000))
 }

@@ -101,6 +101,19 @@ pub enum PipelineError {
         /// Seconds that records are kept.
         retention: i64,
     },
+    /// Stopping took too long.
+    #[error(
+        "shard {shard}: stopped before everything was out ({bytes} bytes wait; {cause}). What was committed is safe: the next \
+         start publishes it"
+    )]
+    Unfinished {
+        /// The shard.
+        shard: String,
+        /// Rough size of what waits, in bytes.
+        bytes: usize,
+        /// What kept it.
+        cause: String,
+    },
     /// The stream was deleted and created again.
     #[error(
         "the stream {stream:?} was deleted and made anew while it was read: the state holds incarnation {expected}, the \
@@ -137,6 +150,7 @@ impl PipelineError {
             PipelineError::Ownership(_) => "OwnedByAnother",
             PipelineError::StateLost { .. } => "StateLost",
             PipelineError::DataLost { .. } => "DataLost",
+            PipelineError::Unfinished { .. } => "StoppedUnfinished",
             PipelineError::StreamChanged { .. } => "StreamChanged",
             PipelineError::FilesChanged(_) => "FilesChanged",
         }

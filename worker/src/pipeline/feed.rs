@@ -9,10 +9,11 @@ use bytes::Bytes;
 use stockstream_core::sequence::Position;
 use stockstream_core::state::RecordMeta;
 use stockstream_core::time::{Micros, Monotonic};
+use stockstream_crds::spec::OnDataLoss;
 use tokio::sync::{Mutex, mpsc};
 
 use super::error::PipelineError;
-use crate::clock::Clock;
+use crate::clock::{Clock, micros};
 use crate::source::kinesis::{
     ReaderSettings, Reading, ShardReader, StreamClient, StreamDescription, StreamError,
 };
@@ -47,6 +48,11 @@ pub enum Input {
     Gone,
     /// Bounded input has come to its end.
     End,
+    /// Records were trimmed before they were read, and the spec says to go on.
+    Lost {
+        /// Seconds of the stream, at least.
+        seconds: u64,
+    },
     /// A call failed; it is tried again.
     Trouble(StreamError),
     /// Reading can't go on.
@@ -105,6 +111,15 @@ impl IncarnationGuard {
         Ok(same)
     }
 
+    /// The error that tells of another life of the stream.
+    pub fn changed(&self, found: String) -> PipelineError {
+        PipelineError::StreamChanged {
+            stream: self.client.name().to_owned(),
+            expected: format!("k{}", self.created_millis),
+            found,
+        }
+    }
+
     /// Describes the stream.
     ///
     /// # Errors
@@ -114,22 +129,39 @@ impl IncarnationGuard {
     }
 }
 
-/// Starts to poll a shard from `position`. The task ends when the receiver is dropped, the shard ends or reading fails.
+/// What a shard's poll begins with.
+#[derive(Debug)]
+pub struct PollStart {
+    /// The shard.
+    pub shard: String,
+    /// Where reading goes on.
+    pub position: Position,
+    /// Every record that arrived before this has been read.
+    pub read_through: Option<Micros>,
+    /// How long the stream keeps records, as last described.
+    pub retention: Duration,
+    /// What happens when records were trimmed before they were read.
+    pub on_data_loss: OnDataLoss,
+}
+
+/// Starts to poll a shard. The task ends when the receiver is dropped, the shard ends or reading fails.
 pub fn poll_kinesis(
     guard: Arc<IncarnationGuard>,
     clock: Clock,
-    shard: String,
+    start: PollStart,
     settings: ReaderSettings,
-    position: Position,
 ) -> mpsc::Receiver<Input> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let client = guard.client().clone();
-    let reader = ShardReader::new(client, clock.clone(), shard, settings, position);
+    let position = start.position.clone();
+    let reader = ShardReader::new(client, clock.clone(), &start.shard, settings, position);
     tokio::spawn(async move {
         let mut poll = Poll {
+            read_at: None,
             guard,
             clock,
             reader,
+            start,
             sender: sender.clone(),
         };
         tokio::select! {
@@ -144,8 +176,14 @@ struct Poll {
     guard: Arc<IncarnationGuard>,
     clock: Clock,
     reader: ShardReader,
+    start: PollStart,
+    /// When the last read was asked for, by the clock; `None` before the first.
+    read_at: Option<Micros>,
     sender: mpsc::Sender<Input>,
 }
+
+/// A pause in reading after which records may have been trimmed unseen.
+const LONG_PAUSE: i64 = 60_000_000;
 
 impl Poll {
     async fn run(&mut self) {
@@ -168,23 +206,90 @@ impl Poll {
         {
             return input;
         }
+        if let Some(lost) = self.lost_by_pausing().await {
+            return lost;
+        }
+        let asked = self.clock.wall();
         match self.reader.read().await {
-            Ok(reading) => handed_over(reading),
+            Ok(reading) => {
+                self.read_at = Some(asked);
+                self.note(&reading);
+                self.lost_by_distance(&reading)
+                    .unwrap_or_else(|| handed_over(reading))
+            }
             Err(StreamError::ExpiredIterator) => Input::Behind(0),
             Err(error) => self.judge(error).await,
         }
     }
 
-    /// Gets an iterator, and makes sure that it belongs to the stream that the state knows.
+    /// Gets an iterator, and makes sure that it belongs to the stream that the state knows. An iterator of which that
+    /// isn't known is never read from.
     async fn enter(&mut self) -> Result<(), Input> {
         if let Err(error) = self.reader.ensure_iterator().await {
-            tokio::time::sleep(Duration::from_millis(200)).await;
             return Err(self.judge(error).await);
         }
-        match self.guard.confirm(self.clock.monotonic()).await {
+        let confirmed = self.guard.confirm(self.clock.monotonic()).await;
+        if !matches!(confirmed, Ok(true)) {
+            self.reader.forget_iterator();
+        }
+        match confirmed {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.changed().await),
-            Err(error) => Err(self.judge(error).await),
+            Err(error) => Err(Input::Trouble(error)),
+        }
+    }
+
+    fn note(&mut self, reading: &Reading) {
+        match reading {
+            Reading::Records { records, .. } => {
+                self.start.read_through = records.last().map(|record| record.arrival);
+            }
+            Reading::EmptyAtTip { wall, .. } => self.start.read_through = Some(*wall),
+            Reading::Empty { .. } | Reading::Closed { .. } => {}
+        }
+    }
+
+    /// Before the first read, and after a pause of over a minute (a suspended machine, a store that was away): what
+    /// was trimmed meanwhile?
+    async fn lost_by_pausing(&mut self) -> Option<Input> {
+        let now = self.clock.wall();
+        let paused = self.read_at.is_none_or(|at| now.0 - at.0 > LONG_PAUSE);
+        let through = self.start.read_through.filter(|_| paused)?;
+        if self.read_at.is_some()
+            && let Ok(found) = self.guard.describe().await
+        {
+            self.start.retention = found.retention();
+        }
+        self.read_at = Some(now);
+        let (unread, kept) = (now.0 - through.0, micros(self.start.retention));
+        (kept > 0 && unread > kept).then(|| self.lost(unread / 1_000_000, kept / 1_000_000))
+    }
+
+    /// An empty reply as far behind as records are kept: the reader stands at the trim horizon.
+    fn lost_by_distance(&mut self, reading: &Reading) -> Option<Input> {
+        let kept = micros(self.start.retention) / 1_000;
+        match reading {
+            Reading::Empty {
+                millis_behind_latest,
+            } if kept > 0 && *millis_behind_latest >= kept && self.start.read_through.is_some() => {
+                // Told once: from here on nothing but the horizon is known.
+                self.start.read_through = None;
+                Some(self.lost(*millis_behind_latest / 1_000, kept / 1_000))
+            }
+            _ => None,
+        }
+    }
+
+    fn lost(&self, unread: i64, retention: i64) -> Input {
+        match self.start.on_data_loss {
+            OnDataLoss::Fail => Input::Failed(PipelineError::DataLost {
+                shard: self.start.shard.clone(),
+                paused: unread,
+                retention,
+            }),
+            OnDataLoss::Continue => Input::Lost {
+                seconds: u64::try_from(unread - retention).unwrap_or(0),
+            },
         }
     }
 
@@ -205,11 +310,7 @@ impl Poll {
             Ok(found) => format!("k{}", found.created_millis),
             Err(error) => format!("unknown ({error})"),
         };
-        Input::Failed(PipelineError::StreamChanged {
-            stream: self.guard.client().name().to_owned(),
-            expected: format!("k{}", self.guard.created_millis),
-            found,
-        })
+        Input::Failed(self.guard.changed(found))
     }
 }
 

@@ -64,21 +64,9 @@ impl FilesPipeline {
             .state
             .create(&keys.files(), Bytes::from(document))
             .await?;
-        host.observer
-            .set_ids(incarnation.as_str(), state_id.as_str());
+        let context = host.context(settings, stores, state_id, incarnation);
         Ok(FilesPipeline {
-            context: Arc::new(Context {
-                settings,
-                state: stores.state,
-                output: stores.output,
-                rejects: stores.rejects,
-                state_id,
-                incarnation,
-                keys,
-                member: host.member(),
-                clock: host.clock.clone(),
-                observer: host.observer.clone(),
-            }),
+            context: Arc::new(context),
             list,
             inputs,
             expiry: pipeline.state().expiry,
@@ -123,7 +111,11 @@ impl FilesPipeline {
                 Ended::Failed(error) => return Err(error),
                 Ended::Abandoned => {}
                 Ended::Fenced { .. } => {
-                    tokio::time::sleep(fenced_pause(self.expiry, fenced)).await;
+                    let mut orders = orders.clone();
+                    tokio::select! {
+                        () = tokio::time::sleep(fenced_pause(self.expiry, fenced)) => {}
+                        _ = orders.wait_for(|orders| *orders == Orders::Stop) => return Ok(()),
+                    }
                     fenced += 1;
                 }
             }

@@ -11,6 +11,7 @@ use stockstream_core::row::hex;
 use stockstream_crds::{Pipeline, SourceSettings};
 
 use super::error::PipelineError;
+use crate::failpoint::{Point, meet};
 use crate::storage::{Created, Store};
 
 /// The version of both documents.
@@ -189,9 +190,14 @@ async fn accept(
         .iter()
         .all(|object| !object.key.ends_with(".ckpt"))
     {
-        let bytes = Bytes::from(json(wanted));
+        // The output may be claimed under this id already.
+        let renewed = PipelineDocument {
+            state_id: stored.state_id,
+            ..wanted.clone()
+        };
+        let bytes = Bytes::from(json(&renewed));
         state.put_overwrite(PIPELINE, bytes).await?;
-        return Ok(wanted.clone());
+        return Ok(renewed);
     }
     Err(PipelineError::Ownership(format!(
         "the state path {} belongs to pipeline {}/{} and can't be used with this spec: {}. \
@@ -208,7 +214,10 @@ async fn create_or_read(
     wanted: &PipelineDocument,
 ) -> Result<PipelineDocument, PipelineError> {
     match state.create(PIPELINE, Bytes::from(json(wanted))).await? {
-        Created::New | Created::AlreadyOurs => Ok(wanted.clone()),
+        Created::New | Created::AlreadyOurs => {
+            meet(Point::AfterClaim);
+            Ok(wanted.clone())
+        }
         Created::Exists(bytes) => parse(&bytes, &state.url_of(PIPELINE)),
     }
 }

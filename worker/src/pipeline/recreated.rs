@@ -25,9 +25,12 @@ use super::start::load_heads;
 ///
 /// # Errors
 /// The store's fault, or a chain of an earlier life that can't be read.
-pub async fn end_earlier_lives(context: &Context) -> Result<Vec<Checkpoint>, PipelineError> {
+pub async fn end_earlier_lives(
+    context: &Context,
+    stream: &str,
+) -> Result<Vec<Checkpoint>, PipelineError> {
     let mut chains = Vec::new();
-    for incarnation in earlier_lives(context).await? {
+    for incarnation in earlier_lives(context, stream).await? {
         let earlier = Context {
             keys: StateKeys::new(incarnation.clone()),
             incarnation,
@@ -43,8 +46,11 @@ pub async fn end_earlier_lives(context: &Context) -> Result<Vec<Checkpoint>, Pip
     Ok(chains)
 }
 
-/// Incarnations in the state other than the present one that had begun, by age.
-async fn earlier_lives(context: &Context) -> Result<Vec<Incarnation>, PipelineError> {
+/// The lives of the stream in the state that began before the present one, by age.
+///
+/// # Errors
+/// A life in the state that began later: then the stream at hand is not the newest, and nothing may be ended.
+async fn earlier_lives(context: &Context, stream: &str) -> Result<Vec<Incarnation>, PipelineError> {
     let listed = context.state.list(SHARDS).await?;
     let names: BTreeSet<&str> = listed
         .iter()
@@ -53,9 +59,24 @@ async fn earlier_lives(context: &Context) -> Result<Vec<Incarnation>, PipelineEr
         .filter(|name| *name != context.incarnation.as_str())
         .collect();
     let mut lives: Vec<Incarnation> = names.into_iter().filter_map(Incarnation::parse).collect();
-    // `k` and milliseconds: the shorter number is the older.
-    lives.sort_by_key(|life| (life.as_str().len(), life.to_string()));
-    Ok(lives)
+    lives.sort_by_key(age);
+    match lives.last() {
+        Some(newest) if age(newest) > age(&context.incarnation) => {
+            Err(PipelineError::Ownership(format!(
+                "the state under {} knows a newer life of the stream {stream:?} ({newest}) than the one found ({}): this is \
+                 another stream of that name. Check the endpoint, the region and the account; to read this stream, use a new \
+                 state.path and a new output.path",
+                context.state.url(),
+                context.incarnation
+            )))
+        }
+        _ => Ok(lives),
+    }
+}
+
+/// Orders lives by their creation time: `k` and milliseconds, of which the shorter number is the older.
+fn age(life: &Incarnation) -> (usize, String) {
+    (life.as_str().len(), life.to_string())
 }
 
 async fn end_life(
@@ -96,17 +117,28 @@ async fn end_life(
     Ok(chains)
 }
 
-async fn end_chain(context: Arc<Context>, newest: Checkpoint) -> Result<(), PipelineError> {
+async fn end_chain(context: Arc<Context>, first: Checkpoint) -> Result<(), PipelineError> {
     let (_orders, run) = watch::channel(Orders::Run);
     let (taken, _listening) = mpsc::unbounded_channel();
-    let shard = newest.shard.clone();
-    let runner = ShardRunner::take(context, newest, run, gone(), taken)?;
-    match runner.run().await {
-        Ended::Failed(error) => Err(error),
-        Ended::Fenced { version } => Err(PipelineError::Ownership(format!(
-            "shard {shard} of an earlier life of the stream was taken by another worker (version {version}): start again"
-        ))),
-        Ended::Finished | Ended::Released | Ended::Abandoned => Ok(()),
+    let shard = first.shard.clone();
+    let mut newest = first;
+    loop {
+        let taken = taken.clone();
+        let runner = ShardRunner::take(context.clone(), newest, run.clone(), gone(), taken)?;
+        match runner.run().await {
+            Ended::Finished | Ended::Released => return Ok(()),
+            Ended::Failed(error) => return Err(error),
+            Ended::Fenced { version } => {
+                return Err(PipelineError::Ownership(format!(
+                    "shard {shard} of an earlier life of the stream was taken by another worker (version {version}): \
+                     start again"
+                )));
+            }
+            Ended::Abandoned => match load_newest(&context, &shard).await? {
+                Some(now) => newest = now,
+                None => return Ok(()),
+            },
+        }
     }
 }
 

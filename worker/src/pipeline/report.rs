@@ -52,8 +52,13 @@ pub struct ShardWatch {
     summaries: Summaries,
     dead_seen: u64,
     began: Option<(u64, Monotonic)>,
+    /// Actions that failed since one succeeded.
+    failures: u32,
+    pressed: bool,
     store_troubled: bool,
     stream_troubled: bool,
+    /// Calls that failed since one succeeded.
+    stream_failures: u32,
     reason: Option<String>,
 }
 
@@ -71,8 +76,11 @@ impl ShardWatch {
             summaries: Summaries::new(SUMMARY_EVERY),
             dead_seen: 0,
             began: None,
+            failures: 0,
+            pressed: false,
             store_troubled: false,
             stream_troubled: false,
+            stream_failures: 0,
             reason: None,
         }
     }
@@ -88,6 +96,14 @@ impl ShardWatch {
         if now < self.next_look {
             return;
         }
+        let pressed = chain.is_under_back_pressure();
+        if pressed && !self.pressed {
+            self.emit(&Event::BackPressure {
+                shard: self.shard.clone(),
+                unpublished_bytes: chain.unpublished_bytes() as u64,
+            });
+        }
+        self.pressed = pressed;
         let many = chain.state().tickers().len() > MANY_TICKERS;
         self.next_look = now
             + if many {
@@ -104,6 +120,7 @@ impl ShardWatch {
 
     /// An action was carried out; `chain` doesn't know the outcome yet.
     pub fn action_done(&mut self, chain: &ShardChain, action: Option<&Action>, outcome: &Outcome) {
+        self.failures = 0;
         if std::mem::take(&mut self.store_troubled) {
             self.condition(
                 STORE_READY,
@@ -124,16 +141,14 @@ impl ShardWatch {
                     bytes: bytes.len() as u64,
                 });
             }
-            (Some(Action::ListAfter { version }), Outcome::Listed(None)) => {
-                if chain.version() + 1 == *version && self.local.takes == 0 {
-                    self.local.takes = 1;
-                    self.emit(&Event::ShardTaken {
-                        shard,
-                        epoch: chain.epoch(),
-                        version: *version,
-                        previous_owner: chain.previous_owner().map(str::to_owned),
-                    });
-                }
+            (Some(Action::ListAfter { version }), Outcome::Listed(None)) if !chain.is_taken() => {
+                self.local.takes += 1;
+                self.emit(&Event::ShardTaken {
+                    shard,
+                    epoch: chain.epoch(),
+                    version: *version,
+                    previous_owner: chain.previous_owner().map(str::to_owned),
+                });
             }
             (Some(Action::Publish { batch }), Outcome::Published { files, bytes, .. }) => {
                 for row in &batch.rows {
@@ -181,14 +196,15 @@ impl ShardWatch {
         }
     }
 
-    /// An action failed and is tried again after `pause`.
-    pub fn trouble(&mut self, error: &PipelineError, pause: Duration) {
+    /// An action failed and is tried again.
+    pub fn trouble(&mut self, error: &PipelineError) {
         self.local.retries += 1;
+        self.failures += 1;
         self.reason = Some(error.to_string());
         self.emit(&Event::Retrying {
             operation: "commit or publish".to_owned(),
             target: self.shard.clone(),
-            attempt: u32::try_from(pause.as_millis()).unwrap_or(u32::MAX),
+            attempt: self.failures,
             cause: error.to_string(),
         });
         if !self.store_troubled || !error.is_transient() {
@@ -203,15 +219,16 @@ impl ShardWatch {
     }
 
     /// A call to the stream failed and is tried again.
-    pub fn stream_trouble(&mut self, error: &StreamError, transient: bool) {
+    pub fn stream_trouble(&mut self, error: &StreamError) {
         self.local.retries += 1;
+        self.stream_failures += 1;
         if matches!(error, StreamError::Throttled { .. }) {
             self.local.throttled_reads += 1;
         }
         self.emit(&Event::Retrying {
             operation: "read".to_owned(),
             target: self.shard.clone(),
-            attempt: u32::from(transient),
+            attempt: self.stream_failures,
             cause: error.to_string(),
         });
         self.stream_troubled = true;
@@ -226,6 +243,7 @@ impl ShardWatch {
     /// A reply came; `behind` in milliseconds, `None` for files.
     pub fn read(&mut self, behind: Option<i64>) {
         self.local.reads += 1;
+        self.stream_failures = 0;
         self.millis_behind_latest = behind;
         if std::mem::take(&mut self.stream_troubled) {
             self.condition(
@@ -235,6 +253,34 @@ impl ShardWatch {
                 "the stream answers again",
             );
         }
+    }
+
+    /// An empty reply may have moved the watermark; `before` is how many windows had been closed.
+    pub fn idle(&mut self, chain: &ShardChain, before: u64) {
+        let state = chain.state();
+        let windows_closed = state.counters().rows_closed - before;
+        if windows_closed > 0 {
+            self.local.idle_advances += 1;
+            self.emit(&Event::IdleAdvance {
+                shard: self.shard.clone(),
+                watermark: state.watermark().map_or(0, |watermark| watermark.0),
+                windows_closed,
+            });
+        }
+    }
+
+    /// Records were trimmed before they were read, and the spec says to go on.
+    pub fn lost(&self, seconds: u64) {
+        self.emit(&Event::DataLost {
+            shard: self.shard.clone(),
+            seconds,
+            action: "Continue".to_owned(),
+        });
+    }
+
+    /// What keeps the shard from going on, for people.
+    pub fn reason(&self) -> &str {
+        self.reason.as_deref().unwrap_or("no reason is known")
     }
 
     /// A tick was late or dead.

@@ -3,6 +3,7 @@
 //! Owns that translation only. Must never read a file, the environment or a clock.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use stockstream_core::chain::Pace;
 use stockstream_core::plan::{Aggregate, Function, Limits, MaxAhead, Plan, RecordMapping};
@@ -61,6 +62,16 @@ impl Settings {
             },
             keep_versions: usize::try_from(pipeline.state().keep_versions).unwrap_or(usize::MAX),
         }
+    }
+}
+
+impl Settings {
+    /// Commits how far an idle shard has been read often enough for the retention that the stream really has, which
+    /// can be shorter than the spec's.
+    pub fn follow_retention(&mut self, retention: Duration) {
+        let share = micros(retention) / READ_THROUGH_SHARE;
+        let interval = &mut self.pace.read_through_interval;
+        *interval = share.min(*interval);
     }
 }
 

@@ -14,6 +14,7 @@ use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::state::{Applied, RecordMeta};
 use stockstream_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
 use super::actions::{self, Lifetime, Outcome};
@@ -22,6 +23,7 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::feed::Input;
 use super::report::ShardWatch;
+use crate::failpoint::{Point, collection_interval, meet};
 use crate::source::kinesis::jitter;
 
 /// What the whole pipeline was told.
@@ -57,12 +59,12 @@ pub enum Ended {
 /// Applied records between two looks at everything else.
 const SLICE: usize = 2_000;
 
+/// A worker that was told to stop and can't commit or publish gives up after this long: Kubernetes kills after 30 s.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
+
 /// Pauses after a failed action.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// Between two rounds of collection.
-const COLLECT_EVERY: Duration = Duration::from_secs(60);
 
 type InFlight = Pin<Box<dyn Future<Output = Result<Outcome, PipelineError>> + Send>>;
 type Collecting = Pin<Box<dyn Future<Output = Result<usize, PipelineError>> + Send>>;
@@ -78,6 +80,7 @@ pub struct ShardRunner {
     chain: ShardChain,
     orders: watch::Receiver<Orders>,
     orders_gone: bool,
+    stop_by: Option<Instant>,
     start_feed: Option<StartFeed>,
     feed: Option<mpsc::Receiver<Input>>,
     waiting: VecDeque<(RecordMeta, Bytes)>,
@@ -125,6 +128,7 @@ impl ShardRunner {
             chain,
             orders,
             orders_gone: false,
+            stop_by: None,
             start_feed: Some(start_feed),
             feed: None,
             waiting: VecDeque::new(),
@@ -137,7 +141,7 @@ impl ShardRunner {
             is_take: true,
             taken,
             collecting: None,
-            collect_at: Instant::now() + jitter(COLLECT_EVERY),
+            collect_at: Instant::now() + jitter(collection_interval()),
         })
     }
 
@@ -166,6 +170,11 @@ impl ShardRunner {
         }
     }
 
+    /// True when stopping has taken too long: what is sealed stays in the outbox, for the next owner.
+    fn is_overdue(&self) -> bool {
+        self.stop_by.is_some_and(|by| Instant::now() >= by)
+    }
+
     fn is_over(&self) -> Option<Ended> {
         if let Some(version) = self.chain.fenced_by() {
             return Some(Ended::Fenced { version });
@@ -177,7 +186,13 @@ impl ShardRunner {
             return Some(Ended::Abandoned);
         }
         if self.in_flight.is_some() || !self.chain.is_done() {
-            return None;
+            return self.is_overdue().then(|| {
+                Ended::Failed(PipelineError::Unfinished {
+                    shard: self.shard.clone(),
+                    bytes: self.chain.unpublished_bytes(),
+                    cause: self.watch.reason().to_owned(),
+                })
+            });
         }
         Some(match self.chain.state().position().is_final() {
             true => Ended::Finished,
@@ -192,6 +207,8 @@ impl ShardRunner {
             self.start_feed = None;
             self.waiting.clear();
             self.chain.finish();
+            self.stop_by
+                .get_or_insert_with(|| Instant::now() + STOP_WITHIN);
         }
     }
 
@@ -246,7 +263,8 @@ impl ShardRunner {
             // Something foreign lies where our file belongs: trying again can't help.
             Err(error) if error.is_conflict() => Err(error),
             Err(error) => {
-                self.watch.trouble(&error, self.pause);
+                meet(Point::BeforeRetry);
+                self.watch.trouble(&error);
                 self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 Ok(())
@@ -296,8 +314,10 @@ impl ShardRunner {
                 self.watch.read(millis_behind_latest);
             }
             Input::EmptyAtTip { sent, wall } => {
+                let before = self.chain.state().counters().rows_closed;
                 self.chain.observe_empty_tip(sent, wall);
                 self.watch.read(Some(0));
+                self.watch.idle(&self.chain, before);
                 if let Orders::Drain(asked) = *self.orders.borrow()
                     && sent > asked
                 {
@@ -309,9 +329,12 @@ impl ShardRunner {
             Input::Closed { children } => self.chain.end_of_shard(children),
             Input::Gone => self.chain.end_of_stream(),
             Input::End => self.chain.end_of_input(),
+            Input::Lost { seconds } => {
+                self.watch.lost(seconds);
+                self.chain.note_loss(seconds);
+            }
             Input::Trouble(error) => {
-                let transient = error.is_transient();
-                self.watch.stream_trouble(&error, transient);
+                self.watch.stream_trouble(&error);
             }
             Input::Failed(error) => return Err(error),
         }
@@ -329,7 +352,7 @@ impl ShardRunner {
     async fn wait(&mut self) -> Result<(), PipelineError> {
         let wants_input = self.waiting.is_empty() && self.chain.wants_records();
         let busy = !self.waiting.is_empty() && self.chain.wants_records();
-        let deadline = self.next_deadline(busy);
+        let deadline = self.next_deadline();
         let (in_flight, feed, collecting) =
             (&mut self.in_flight, &mut self.feed, &mut self.collecting);
         tokio::select! {
@@ -343,25 +366,26 @@ impl ShardRunner {
             }
             result = async { match collecting { Some(round) => round.await, None => std::future::pending().await } } => {
                 self.collecting = None;
-                self.collect_at = Instant::now() + COLLECT_EVERY;
+                self.collect_at = Instant::now() + collection_interval();
                 self.watch.collected(result);
                 Ok(())
             }
             input = async { match feed { Some(feed) => feed.recv().await, None => std::future::pending().await } }, if wants_input => {
                 match input {
                     Some(input) => self.take_input(input),
-                    None => { self.feed = None; Ok(()) }
+                    // A feed says how it ended; without a word it broke down.
+                    None => Err(PipelineError::Task {
+                        detail: format!("reading shard {} ended without a reason", self.shard),
+                    }),
                 }
             }
-            () = sleep_until(deadline) => Ok(()),
+            // With ticks at hand everything else gets its turn, but nothing is waited for.
+            () = async { if busy { yield_now().await } else { sleep_until(deadline).await } } => Ok(()),
         }
     }
 
-    fn next_deadline(&self, busy: bool) -> Instant {
+    fn next_deadline(&self) -> Instant {
         let now = Instant::now();
-        if busy {
-            return now;
-        }
         let mut deadline = self.watch.next_look().min(now + Duration::from_secs(1));
         if self.in_flight.is_none() {
             if self.under_way.is_some() || self.not_before > now {

@@ -22,6 +22,7 @@ use super::ownership::{PipelineDocument, claim, random_id};
 use super::recreated::end_earlier_lives;
 use super::settings::Settings;
 use crate::clock::Clock;
+use crate::failpoint::{Point, meet};
 use crate::observe::Observer;
 use crate::source::kinesis::{ListedShard, Listing, StreamClient, StreamDescription, StreamError};
 use crate::storage::{Created, Store, probe};
@@ -56,6 +57,30 @@ impl Host {
     pub fn member(&self) -> String {
         format!("{}-{}", self.name, &random_id()[..8])
     }
+
+    /// What the shards of a claimed pipeline share.
+    pub fn context(
+        &self,
+        settings: Arc<Settings>,
+        stores: Stores,
+        state_id: String,
+        incarnation: Incarnation,
+    ) -> Context {
+        self.observer
+            .set_ids(incarnation.as_str(), state_id.as_str());
+        Context {
+            settings,
+            state: stores.state,
+            output: stores.output,
+            rejects: stores.rejects,
+            state_id,
+            keys: StateKeys::new(incarnation.clone()),
+            incarnation,
+            member: self.member(),
+            clock: self.clock.clone(),
+            observer: self.observer.clone(),
+        }
+    }
 }
 
 /// A Kinesis pipeline that may read.
@@ -87,8 +112,15 @@ pub async fn claim_stores(
     settings: &Settings,
     stores: &Stores,
 ) -> Result<String, PipelineError> {
-    for store in [&stores.state, &stores.output, &stores.rejects] {
+    for store in [&stores.output, &stores.rejects] {
         probe(store).await?;
+    }
+    if let Some(denied) = probe(&stores.state).await?.delete_denied {
+        tracing::warn!(
+            event = "delete_denied",
+            cause = %denied,
+            "old checkpoint versions can't be collected; the state grows"
+        );
     }
     let document = PipelineDocument::of(pipeline, settings);
     claim(&document, &stores.state, &stores.output).await
@@ -104,26 +136,16 @@ pub async fn start_stream(
     client: Arc<dyn StreamClient>,
     host: &Host,
 ) -> Result<Started, PipelineError> {
-    let settings = Arc::new(Settings::of(pipeline));
-    let state_id = claim_stores(pipeline, &settings, &stores).await?;
+    let mut settings = Settings::of(pipeline);
+    // Before anything is claimed: a stream that isn't there is the commonest mistake of a first start.
     let description = wait_until_active(client.as_ref()).await?;
+    let state_id = claim_stores(pipeline, &settings, &stores).await?;
+    settings.follow_retention(description.retention());
     let incarnation = Incarnation::of_stream(description.created_millis);
-    let keys = StateKeys::new(incarnation.clone());
-    host.observer
-        .set_ids(incarnation.as_str(), state_id.as_str());
-    let context = Context {
-        settings,
-        state: stores.state,
-        output: stores.output,
-        rejects: stores.rejects,
-        state_id,
-        incarnation,
-        keys,
-        member: host.member(),
-        clock: host.clock.clone(),
-        observer: host.observer.clone(),
-    };
-    let before = end_earlier_lives(&context).await?;
+    let context = host.context(Arc::new(settings), stores, state_id, incarnation);
+    let heads = load_heads(&context).await?;
+    refuse_ended_life(&context, client.name(), &heads)?;
+    let before = end_earlier_lives(&context, client.name()).await?;
     let (rule, on_data_loss) = match pipeline.kinesis() {
         // A stream made anew is read from its beginning, whatever the spec says: nothing of it was read before.
         Some(kinesis) if !before.is_empty() => (StartRule::TrimHorizon, kinesis.on_data_loss),
@@ -134,16 +156,12 @@ pub async fn start_stream(
     let owed_from = (!before.is_empty()).then_some(description.created_millis);
     let roots = read_or_choose_roots(&context, client.as_ref(), rule, owed_from).await?;
     let started = context.state.get(&context.keys.started()).await?.is_some();
-    let heads = load_heads(&context).await?;
-    refuse_ended_life(&context, client.name(), &heads)?;
     let guard = IncarnationGuard::new(client, host.clock.clone(), description.created_millis);
     Ok(Started {
         context: Arc::new(context),
         guard: Arc::new(guard),
         on_data_loss,
-        retention: Duration::from_secs(
-            u64::from(description.retention_hours.unsigned_abs()).saturating_mul(3600),
-        ),
+        retention: description.retention(),
         roots,
         started,
         heads,
@@ -184,22 +202,24 @@ async fn wait_until_active(client: &dyn StreamClient) -> Result<StreamDescriptio
     let mut waited = Duration::ZERO;
     let mut pause = Duration::from_millis(200);
     loop {
-        match client.describe().await {
+        let cause = match client.describe().await {
             Ok(description) if description.is_active => return Ok(description),
+            Ok(_) => StreamError::Unavailable {
+                stream: client.name().to_owned(),
+                operation: "DescribeStreamSummary",
+                detail: "it isn't ACTIVE yet".to_owned(),
+            },
             Err(error) if !error.is_transient() => return Err(error.into()),
-            Err(error) if waited >= ACTIVE_WITHIN => return Err(error.into()),
-            Ok(_) if waited >= ACTIVE_WITHIN => {
-                return Err(PipelineError::Stream(StreamError::Unavailable {
-                    stream: client.name().to_owned(),
-                    operation: "DescribeStreamSummary",
-                    detail: format!(
-                        "it didn't become ACTIVE within {} s",
-                        ACTIVE_WITHIN.as_secs()
-                    ),
-                }));
-            }
-            Ok(_) | Err(_) => {}
+            Err(error) => error,
+        };
+        if waited >= ACTIVE_WITHIN {
+            return Err(cause.into());
         }
+        tracing::warn!(
+            event = "waiting_for_stream",
+            cause = %cause,
+            "the stream can't be read yet; trying again"
+        );
         tokio::time::sleep(pause).await;
         waited += pause;
         pause = (pause * 2).min(Duration::from_secs(5));
@@ -230,7 +250,10 @@ async fn read_or_choose_roots(
     let roots = choose_roots(rule, &listing, &open_then, start).map_err(unreadable)?;
     let bytes = Bytes::from(roots.encode().map_err(unreadable)?);
     match state.create(&key, bytes).await? {
-        Created::New | Created::AlreadyOurs => Ok(roots),
+        Created::New | Created::AlreadyOurs => {
+            meet(Point::AfterRoots);
+            Ok(roots)
+        }
         Created::Exists(bytes) => Roots::decode(&bytes).map_err(unreadable),
     }
 }

@@ -27,6 +27,14 @@ pub struct StreamDescription {
     pub retention_hours: i32,
 }
 
+impl StreamDescription {
+    /// How long records are kept.
+    pub fn retention(&self) -> std::time::Duration {
+        let hours = u64::from(self.retention_hours.unsigned_abs());
+        std::time::Duration::from_secs(hours.saturating_mul(3600))
+    }
+}
+
 /// A shard as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedShard {
@@ -99,6 +107,19 @@ pub enum StreamError {
         /// The service's words.
         detail: String,
     },
+    /// There are no credentials.
+    #[error(
+        "{operation} on stream {stream:?} couldn't be signed: {detail}. Set AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
+         AWS_SECRET_ACCESS_KEY, or give the pod a role"
+    )]
+    Credentials {
+        /// The stream.
+        stream: String,
+        /// The call.
+        operation: &'static str,
+        /// What the SDK said.
+        detail: String,
+    },
     /// A permission is missing.
     #[error(
         "{operation} on stream {stream:?} was refused: {detail}. Allow kinesis:{operation} on the stream's ARN to the worker's role"
@@ -150,6 +171,7 @@ impl StreamError {
             StreamError::NotFound { .. } => "StreamNotFound",
             StreamError::ExpiredIterator => "ExpiredIterator",
             StreamError::Throttled { .. } => "StreamThrottled",
+            StreamError::Credentials { .. } => "StreamCredentials",
             StreamError::AccessDenied { .. } => "StreamAccessDenied",
             StreamError::Invalid { .. } => "StreamInvalidArgument",
             StreamError::Unavailable { .. } => "StreamUnavailable",

@@ -110,16 +110,24 @@ impl ShardReader {
         self.iterator.is_none()
     }
 
-    /// Gets an iterator from the position, if there is none.
+    /// Gets an iterator from the position, if there is none, once the pace allows it.
     ///
     /// # Errors
-    /// The stream's fault.
+    /// The stream's fault. The pause after it is in the pace already.
     pub async fn ensure_iterator(&mut self) -> Result<(), StreamError> {
         if self.iterator.is_none() {
-            let iterator = self.client.iterator(&self.shard, &self.position).await?;
+            tokio::time::sleep_until(self.not_before).await;
+            let iterator = self.client.iterator(&self.shard, &self.position).await;
+            let iterator = iterator.inspect_err(|_| self.back_off())?;
             self.iterator = Some(iterator);
         }
         Ok(())
+    }
+
+    /// Gives the iterator up, because it couldn't be made sure whose it is, and pauses before the next one.
+    pub fn forget_iterator(&mut self) {
+        self.iterator = None;
+        self.back_off();
     }
 
     /// Waits until the pace allows it, and reads once. After an error the pause is in the pace already: call again.
@@ -127,10 +135,8 @@ impl ShardReader {
     /// # Errors
     /// The stream's fault. An expired iterator is none: it is renewed.
     pub async fn read(&mut self) -> Result<Reading, StreamError> {
+        self.ensure_iterator().await?;
         tokio::time::sleep_until(self.not_before).await;
-        self.ensure_iterator()
-            .await
-            .inspect_err(|_| self.back_off())?;
         let Some(iterator) = self.iterator.clone() else {
             return Ok(Reading::Empty {
                 millis_behind_latest: i64::MAX,

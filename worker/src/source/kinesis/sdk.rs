@@ -4,7 +4,7 @@
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{
     Record, Shard, ShardFilter, ShardFilterType, ShardIteratorType, StreamStatus,
@@ -42,7 +42,7 @@ impl SdkStream {
         let code = error.code().unwrap_or_default();
         let detail = match error.message() {
             Some(message) => message.to_owned(),
-            None => DisplayErrorContext(error).to_string(),
+            None => causes(error),
         };
         match code {
             "ResourceNotFoundException" => StreamError::NotFound { stream, operation },
@@ -66,6 +66,12 @@ impl SdkStream {
                 detail,
             },
             "InvalidArgumentException" | "ValidationException" => StreamError::Invalid {
+                stream,
+                operation,
+                detail,
+            },
+            // No answer at all: the request couldn't even be signed.
+            "" if detail.contains("credentials") => StreamError::Credentials {
                 stream,
                 operation,
                 detail,
@@ -122,6 +128,21 @@ impl SdkStream {
             data: Bytes::from(record.data.into_inner()),
         })
     }
+}
+
+/// An error and its causes, in one line for people.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let message = error.to_string();
+        if !text.contains(&message) {
+            text.push_str(": ");
+            text.push_str(&message);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 #[async_trait]

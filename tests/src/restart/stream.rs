@@ -1,0 +1,138 @@
+//! A stream that outlives the workers: `stockstream kinesis` on disk, in a process of its own.
+//!
+//! Owns that process, its port, and sending ticks to it in order.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+use aws_sdk_kinesis::Client;
+use aws_sdk_kinesis::config::{BehaviorVersion, Region};
+use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, StreamStatus};
+use tokio::runtime::Runtime;
+
+use super::Tick;
+use crate::{Binary, PATIENCE, Process, wait_until};
+
+/// The stream's name.
+pub const NAME: &str = "stock_stream";
+
+/// PutRecords takes this many.
+const MOST: usize = 500;
+
+/// The stream.
+#[derive(Debug)]
+pub struct Stream {
+    process: Process,
+    data: PathBuf,
+    endpoint: String,
+    client: Client,
+    runtime: Runtime,
+    sent: u64,
+}
+
+impl Stream {
+    /// Starts the server with its data in `data`, and makes the stream with two shards.
+    ///
+    /// # Errors
+    /// When it doesn't come up.
+    pub fn start(data: PathBuf) -> anyhow::Result<Self> {
+        let (process, endpoint) = serve(&data, "127.0.0.1:0")?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let config = aws_sdk_kinesis::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(aws_credential_types::Credentials::new(
+                "test", "test", None, None, "suite",
+            ))
+            .endpoint_url(&endpoint)
+            .build();
+        let stream = Stream {
+            process,
+            data,
+            endpoint,
+            client: Client::from_conf(config),
+            runtime,
+            sent: 0,
+        };
+        let create = stream.client.create_stream().stream_name(NAME);
+        stream.runtime.block_on(create.shard_count(2).send())?;
+        wait_until("the stream to be active", PATIENCE, || {
+            let describe = stream.client.describe_stream_summary().stream_name(NAME);
+            let found = stream.runtime.block_on(describe.send())?;
+            let status = found
+                .stream_description_summary()
+                .map(|stream| stream.stream_status().clone());
+            Ok((status == Some(StreamStatus::Active)).then_some(()))
+        })?;
+        Ok(stream)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Records sent so far.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Sends ticks; when it returns, each has been acknowledged, in this order.
+    ///
+    /// # Errors
+    /// When any is refused.
+    pub fn send(&mut self, ticks: &[Tick]) -> anyhow::Result<()> {
+        for part in ticks.chunks(MOST) {
+            let mut entries = Vec::with_capacity(part.len());
+            for tick in part {
+                let entry = PutRecordsRequestEntry::builder()
+                    .partition_key(&tick.key)
+                    .set_explicit_hash_key(tick.hash_key.map(str::to_owned))
+                    .data(Blob::new(tick.data.as_bytes()));
+                entries.push(entry.build()?);
+            }
+            let put = self.client.put_records().stream_name(NAME);
+            let done = self
+                .runtime
+                .block_on(put.set_records(Some(entries)).send())
+                .context("sending ticks")?;
+            if done.failed_record_count().unwrap_or_default() != 0 {
+                bail!("the stream refused ticks: {done:?}");
+            }
+            self.sent += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Kills the server as `kill -9` does and starts it again on the same port and data.
+    ///
+    /// # Errors
+    /// When it doesn't come up again.
+    pub fn kill_and_restart(&mut self) -> anyhow::Result<()> {
+        self.process.kill()?;
+        let address = self.endpoint.trim_start_matches("http://");
+        let (process, endpoint) = serve(&self.data, address)?;
+        self.process = process;
+        if endpoint != self.endpoint {
+            bail!("it listens on {endpoint} in place of {}", self.endpoint);
+        }
+        Ok(())
+    }
+}
+
+fn serve(data: &std::path::Path, listen: &str) -> anyhow::Result<(Process, String)> {
+    let mut command = Binary::Product.command()?;
+    command.args(["kinesis", "--listen", listen, "--data"]);
+    let mut process = Process::spawn(command.arg(data))?;
+    let line = process.wait_for_line(PATIENCE, |line| line.contains("listens on http://"))?;
+    let endpoint = line
+        .split_whitespace()
+        .find(|word| word.starts_with("http://"))
+        .context("no endpoint in its line")?;
+    Ok((process, endpoint.to_owned()))
+}
