@@ -184,10 +184,10 @@ impl SpecErrors {
         text
     }
 
-    /// For programs: `{"file": …, "errors": [{path, problem, message, found?, allowed?, suggestion?,
+    /// For programs: `{"file": …, "valid": false, "errors": [{path, problem, message, found?, allowed?, suggestion?,
     /// line?, column?}]}`.
     pub fn to_json(&self, file: &str) -> serde_json::Value {
-        serde_json::json!({"file": file, "errors": self.0})
+        serde_json::json!({"file": file, "valid": false, "errors": self.0})
     }
 }
 

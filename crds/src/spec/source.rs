@@ -260,8 +260,8 @@ pub enum OnDataLoss {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("has(self.format) || self.paths.all(p, p.matches('[.](ndjson|jsonl|csv|parquet)$'))")
-        .message("the format can't be told from the paths: give format, or paths that end in .ndjson, .jsonl, .csv or .parquet")
+    validation = Rule::new("has(self.format) || self.paths.all(p, p.matches('[.]((ndjson|jsonl|csv)([.](gz|zst))?|parquet)$'))")
+        .message("the format can't be told from the paths: give format, or paths that end in .ndjson, .jsonl, .csv (each also with .gz or .zst) or .parquet")
         .field_path(".paths")
 )]
 pub struct FilesSource {
@@ -279,7 +279,7 @@ pub struct FilesSource {
     pub paths: Vec<String>,
 
     /// How the files are written: ndjson (one JSON object a line), csv (with a header line) or parquet.
-    /// Default: told by each file's extension.
+    /// Default: told by each file's extension, without `.gz` or `.zst`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub format: Option<FileFormat>,
 }

@@ -139,6 +139,7 @@ impl PipelineError {
             PipelineError::Store(error) => error.reason(),
             PipelineError::Stream(error) => error.reason(),
             PipelineError::Files(_) => "FilesUnreadable",
+            PipelineError::Publish(PublishError::Store(error)) => error.reason(),
             PipelineError::Publish(_) => "PublishFailed",
             PipelineError::Chain { .. } => "ChainRefused",
             PipelineError::Lineage { .. } => "LineageRefused",

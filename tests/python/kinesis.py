@@ -1,0 +1,90 @@
+"""A second client of the embedded Kinesis: boto3, set to it by AWS_ENDPOINT_URL_KINESIS alone.
+
+Usage:
+  kinesis.py create STREAM SHARDS
+  kinesis.py produce STREAM TICKS.ndjson   one put_record a tick, as the reference job's producer does it
+  kinesis.py put STREAM RECORDS.ndjson     raw records: {"data_base64", "key", "hash_key"?}; waits for each reply
+  kinesis.py read STREAM                   every record of every shard, in the shard's order
+"""
+
+import base64
+import json
+import sys
+
+import boto3
+from botocore.config import Config
+
+
+def create(kinesis, stream, shards):
+    kinesis.create_stream(StreamName=stream, ShardCount=int(shards))
+    kinesis.get_waiter("stream_exists").wait(
+        StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 10}
+    )
+    summary = kinesis.describe_stream_summary(StreamName=stream)
+    return {"shards": summary["StreamDescriptionSummary"]["OpenShardCount"]}
+
+
+def produce(kinesis, stream, path):
+    shards = {}
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            tick = json.loads(line)
+            ticker = tick["ticker"]
+            reply = kinesis.put_record(
+                StreamName=stream, Data=json.dumps(tick), PartitionKey=ticker
+            )
+            shards.setdefault(reply["ShardId"], set()).add(ticker)
+    return {"shards": {shard: sorted(tickers) for shard, tickers in shards.items()}}
+
+
+def put(kinesis, stream, path):
+    replies = []
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            record = json.loads(line)
+            more = {"ExplicitHashKey": record["hash_key"]} if "hash_key" in record else {}
+            reply = kinesis.put_record(
+                StreamName=stream,
+                Data=base64.b64decode(record["data_base64"]),
+                PartitionKey=record["key"],
+                **more,
+            )
+            replies.append(
+                {"shard": reply["ShardId"], "sequence_number": reply["SequenceNumber"]}
+            )
+    return replies
+
+
+def read(kinesis, stream):
+    found = {}
+    for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
+        shard_id = shard["ShardId"]
+        found[shard_id] = []
+        iterator = kinesis.get_shard_iterator(
+            StreamName=stream, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON"
+        )["ShardIterator"]
+        while iterator:
+            page = kinesis.get_records(ShardIterator=iterator, Limit=1000)
+            for record in page["Records"]:
+                found[shard_id].append(
+                    {
+                        "key": record["PartitionKey"],
+                        "sequence_number": record["SequenceNumber"],
+                        "data": record["Data"].decode(),
+                    }
+                )
+            if not page["Records"] and page["MillisBehindLatest"] == 0:
+                break
+            iterator = page.get("NextShardIterator")
+    return found
+
+
+def main():
+    kinesis = boto3.client("kinesis", config=Config(retries={"max_attempts": 1}))
+    commands = {"create": create, "produce": produce, "put": put, "read": read}
+    answer = commands[sys.argv[1]](kinesis, *sys.argv[2:])
+    json.dump(answer, sys.stdout, ensure_ascii=False)
+
+
+if __name__ == "__main__":
+    main()
