@@ -39,10 +39,10 @@ unit: ## Run the unit, property and doc tests only: make unit [ARGS="-p stockstr
 	@. scripts/env.sh && cargo test $(or $(ARGS),--workspace --exclude stockstream-tests)
 
 generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
-	@. scripts/env.sh && cargo run --quiet --workspace --bin generate
+	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate"
 
 check-generated: ## Fail when a generated file is stale
-	@. scripts/env.sh && cargo run --quiet --workspace --bin generate -- --check
+	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate" --check
 
 advisories: ## Check the dependencies for known vulnerabilities (needs the internet)
 	@scripts/setup.sh test

@@ -43,7 +43,7 @@ fn a_file_that_may_not_be_read_is_named() {
     let directory = scratch().unwrap();
     let path = directory.path().join("secret.ndjson");
     std::fs::write(&path, lines(10)).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o000)).unwrap();
     let spec = Spec::of_files(directory.path(), &[text(&path).unwrap()]);
     let yaml = spec.write(&directory.path().join("p.yaml")).unwrap();
     // Root may read everything: without its capabilities it is as any other user.

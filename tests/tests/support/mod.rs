@@ -102,10 +102,10 @@ impl Spec {
         );
         let mut block = |name: &str, lines: &[String]| {
             if !lines.is_empty() {
-                let _ = write!(yaml, "  {name}:\n"); // writing to a String can't fail
+                let _ = writeln!(yaml, "  {name}:"); // writing to a String can't fail
             }
             for line in lines {
-                let _ = write!(yaml, "    {line}\n");
+                let _ = writeln!(yaml, "    {line}");
             }
         };
         block("record", &self.record);
