@@ -149,6 +149,16 @@ impl Session {
         });
     }
 
+    /// Late ticks of this run.
+    pub fn late(&self) -> u64 {
+        let observer = &self.host.observer;
+        let (now, at_take) = (
+            observer.report().totals.late,
+            observer.totals_at_take().late,
+        );
+        now.saturating_sub(at_take)
+    }
+
     /// Stops serving, and prints the summary.
     pub async fn end(mut self) -> Outcome {
         let report = self.host.observer.report();
@@ -165,7 +175,8 @@ impl Session {
             // A client that holds its connection open must not hold the process.
             let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
         }
-        RunSummary::of(&report, self.began.elapsed().as_secs_f64()).print(self.format)?;
+        let at_take = self.host.observer.totals_at_take();
+        RunSummary::of(&report, &at_take, self.began.elapsed().as_secs_f64()).print(self.format)?;
         Ok(ExitStatus::Done)
     }
 }
