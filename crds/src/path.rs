@@ -36,10 +36,31 @@ enum Root {
     FileRelative,
 }
 
+/// The rule about buckets, in words.
+const BUCKET_RULE: &str = "s3://bucket/prefix, where the bucket's name has 3 to 63 characters, all of them lower-case letters, digits, `.` or `-`, the first and the last a letter or a digit";
+/// The rule about prefixes, in words.
+const PREFIX_RULE: &str =
+    "s3://bucket/prefix: a bucket alone isn't enough, a prefix must follow it";
+/// The rule about segments, in words.
+const SEGMENT_RULE: &str =
+    "a path without empty, `.` or `..` segments and without control characters after its root";
+/// The rule about the length, in words ([`STORAGE_PATH_MAX_LENGTH`]).
+const LENGTH_RULE: &str = "at most 512 characters";
+
 /// Why a string is not a storage path.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not {STORAGE_PATH_ALLOWED}")]
-pub struct StoragePathError(String);
+#[error("`{text}` is not a storage path; allowed: {rule}")]
+pub struct StoragePathError {
+    text: String,
+    rule: &'static str,
+}
+
+impl StoragePathError {
+    /// The rule that the text breaks, in words: what is allowed.
+    pub fn rule(&self) -> &'static str {
+        self.rule
+    }
+}
 
 impl StoragePath {
     /// The bucket, for `s3://` paths.
@@ -85,7 +106,10 @@ impl StoragePath {
             return Ok(self.clone());
         }
         let joined = working_directory.join(&self.key);
-        let fail = || StoragePathError(joined.display().to_string());
+        let fail = || StoragePathError {
+            text: joined.display().to_string(),
+            rule: STORAGE_PATH_ALLOWED,
+        };
         let text = joined.to_str().ok_or_else(fail)?;
         format!("file://{text}").parse()
     }
@@ -115,14 +139,20 @@ impl FromStr for StoragePath {
     type Err = StoragePathError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fail = || StoragePathError(text.to_owned());
+        let breaks = |rule| StoragePathError {
+            text: text.to_owned(),
+            rule,
+        };
         if text.chars().count() > STORAGE_PATH_MAX_LENGTH as usize {
-            return Err(fail());
+            return Err(breaks(LENGTH_RULE));
         }
         let (root, key) = if let Some(rest) = text.strip_prefix("s3://") {
-            let (bucket, key) = rest.split_once('/').ok_or_else(fail)?;
+            let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
             if !is_bucket(bucket) {
-                return Err(fail());
+                return Err(breaks(BUCKET_RULE));
+            }
+            if key.is_empty() {
+                return Err(breaks(PREFIX_RULE));
             }
             let bucket = bucket.to_owned();
             (Root::S3 { bucket }, key)
@@ -131,12 +161,12 @@ impl FromStr for StoragePath {
         } else if let Some(key) = text.strip_prefix("file:///") {
             (Root::FileAbsolute, key)
         } else {
-            return Err(fail());
+            return Err(breaks(STORAGE_PATH_ALLOWED));
         };
         let key = key.strip_suffix('/').unwrap_or(key);
         let segment = |s: &str| !matches!(s, "" | "." | "..") && !s.chars().any(|c| c < ' ');
         if !key.split('/').all(segment) {
-            return Err(fail());
+            return Err(breaks(SEGMENT_RULE));
         }
         let key = key.to_owned();
         Ok(Self { root, key })
@@ -227,6 +257,31 @@ mod tests {
             path("file:///home/data/.stockstream/rows")
         );
         assert!(relative.resolve(Path::new("not/absolute")).is_err());
+    }
+
+    #[test]
+    fn a_refusal_names_the_rule_that_is_broken() {
+        for (text, rule) in [
+            ("s3://b/rows", "3 to 63 characters"),
+            ("s3://My_Lake/rows", "lower-case"),
+            ("s3://my-lake", "a prefix must follow"),
+            ("s3://my-lake//rows", "`..` segments"),
+            ("file:///../rows", "`..` segments"),
+            ("gs://my-lake/rows", "file:///absolute/path"),
+        ] {
+            let refused = text.parse::<StoragePath>().unwrap_err();
+            assert!(refused.rule().contains(rule), "{text}: {refused}");
+        }
+        let long = format!(
+            "s3://my-lake/{}",
+            "x".repeat(STORAGE_PATH_MAX_LENGTH as usize)
+        );
+        let refused = long.parse::<StoragePath>().unwrap_err();
+        assert!(
+            refused
+                .rule()
+                .contains(&STORAGE_PATH_MAX_LENGTH.to_string())
+        );
     }
 
     #[test]

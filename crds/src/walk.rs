@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value as Json, json};
 
 use crate::error::{MAX_ERRORS, Position, Problem, SpecError};
+use crate::path::{STORAGE_PATH_PATTERN, StoragePath};
 use crate::words::{describe, wanted_type};
 use crate::yaml::{Entry, Node, Value};
 
@@ -279,7 +280,11 @@ impl Walk {
             && !matches_pattern(pattern, text)
         {
             let error = invalid("the value does not have the right form");
-            self.report(error.allowed(describe(schema).unwrap_or_default()));
+            let allowed = match text.parse::<StoragePath>() {
+                Err(refused) if pattern == STORAGE_PATH_PATTERN => refused.rule().to_owned(),
+                _ => describe(schema).unwrap_or_default(),
+            };
+            self.report(error.allowed(allowed));
             return None;
         }
         if schema.get("format").and_then(Json::as_str) == Some("date-time")

@@ -16,19 +16,23 @@ const KINESIS_ADDRESS: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::L
 
 pub(super) const EXAMPLES: &str = "\
 Examples:
-  stockstream dev -f examples/quickstart.yaml --replay examples/data/daily.csv --speed 60
+  stockstream dev -f examples/quickstart.yaml \\
+      --replay examples/data/daily.csv --speed 60
   stockstream validate -f pipeline.yaml
   stockstream worker -f pipeline.yaml
 
-Exit codes: 0 done, 1 failed, 2 bad input. `stockstream COMMAND --help` has examples for each command.";
+Exit codes: 0 done, 1 failed, 2 bad input.
+`stockstream COMMAND --help` has examples for each command.";
 
 pub(super) const DEV_EXAMPLES: &str = "\
 Examples:
-  # Real bars into a stream, live on the terminal; a minute of event time passes each second
-  stockstream dev -f examples/quickstart.yaml --replay examples/data/daily.csv --speed 60
+  # Real bars into a stream, live; a minute of event time passes each second
+  stockstream dev -f examples/quickstart.yaml \\
+      --replay examples/data/daily.csv --speed 60
 
-  # The same without a terminal: replay all, wait until every window is published, print a summary
-  stockstream dev -f examples/quickstart.yaml --replay examples/data/daily.csv --rate max --once
+  # Replay all, wait until every window is published, print a summary
+  stockstream dev -f examples/quickstart.yaml \\
+      --replay examples/data/daily.csv --rate max --once
 
   # Only the stream and a worker; send ticks from another program
   stockstream dev -f examples/quickstart.yaml --kinesis-listen 127.0.0.1:4567";
@@ -39,7 +43,8 @@ Examples:
   AWS_PROFILE=prod stockstream worker -f pipeline.yaml
 
   # Against `stockstream kinesis` on this machine
-  stockstream worker -f pipeline.yaml --endpoint-url http://127.0.0.1:4567 --listen 127.0.0.1:8081
+  stockstream worker -f pipeline.yaml \\
+      --endpoint-url http://127.0.0.1:4567 --listen 127.0.0.1:8081
 
   # Files as the source: ends when they do, with a summary
   stockstream worker -f backfill.yaml -o json";
@@ -47,7 +52,8 @@ Examples:
 pub(super) const KINESIS_EXAMPLES: &str = "\
 Examples:
   # Durable, under ./kinesis-data
-  stockstream kinesis --listen 127.0.0.1:4567 --data ./kinesis-data --max-bytes 2GiB
+  stockstream kinesis --listen 127.0.0.1:4567 \\
+      --data ./kinesis-data --max-bytes 2GiB
 
   # In memory
   stockstream kinesis --memory
@@ -58,13 +64,15 @@ Examples:
 pub(super) const INSPECT_EXAMPLES: &str = "\
 Examples:
   # A checkpoint, for people
-  stockstream inspect checkpoint s3://my-lake/state/shards/1704/shardId-0/00000000000000000042.ckpt
+  stockstream inspect checkpoint \\
+      s3://my-lake/state/shards/1704/shardId-0/00000000000000000042.ckpt
 
   # Every shard below a state path: owner, epoch, newest version, position
   stockstream inspect shards s3://my-lake/checkpoints/stock-ticks -o json
 
   # Where the rows of a Parquet file come from
-  stockstream inspect file ./lake/ticker=AAPL/trade_date=2024-01-02/part.parquet";
+  stockstream inspect file \\
+      ./lake/ticker=AAPL/trade_date=2024-01-02/part.parquet";
 
 pub(super) const VALIDATE_EXAMPLES: &str = "\
 Examples:
@@ -73,9 +81,11 @@ Examples:
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
-  stockstream completions bash > ~/.local/share/bash-completion/completions/stockstream
+  stockstream completions bash \\
+      > ~/.local/share/bash-completion/completions/stockstream
   stockstream completions zsh > \"${fpath[1]}/_stockstream\"
-  stockstream completions fish > ~/.config/fish/completions/stockstream.fish";
+  stockstream completions fish \\
+      > ~/.config/fish/completions/stockstream.fish";
 
 /// Options of every command.
 #[derive(Debug, Clone, Args)]

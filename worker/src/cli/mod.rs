@@ -38,7 +38,7 @@ pub fn version() -> &'static str {
     version = version(),
     about = "Stock ticks from Kinesis into one-minute Parquet rows, exactly once, from one YAML file",
     after_help = args::EXAMPLES,
-    max_term_width = 100,
+    max_term_width = 98,
     arg_required_else_help = true
 )]
 pub struct Cli {

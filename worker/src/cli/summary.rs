@@ -7,21 +7,39 @@ use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use super::output::{self, OutputFormat};
-use crate::observe::PipelineReport;
 use crate::observe::terminal::text::{count, visible};
+use crate::observe::{Counters, PipelineReport};
 
 /// Longest path shown.
 const MAX_PATH: usize = 4_096;
 
-/// The result of `dev --once` and of a worker over files.
+/// What the checkpoints have counted since the pipeline's first start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Ticks in windows.
+    pub ticks: u64,
+    /// Windows closed.
+    pub windows: u64,
+    /// Rows published.
+    pub rows: u64,
+    /// Parquet files of rows.
+    pub files: u64,
+    /// Late ticks.
+    pub late: u64,
+    /// Dead letters of all reasons.
+    pub dead_letters: u64,
+}
+
+/// The result of `dev --once` and of a worker over files. The figures are this run's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RunSummary {
     /// `namespace/name`.
     pub pipeline: String,
-    /// Records applied.
+    /// Ticks in windows.
     pub ticks: u64,
-    /// Distinct tickers.
+    /// Distinct tickers seen since the beginning.
     pub tickers: u64,
     /// Windows closed.
     pub windows: u64,
@@ -33,6 +51,8 @@ pub struct RunSummary {
     pub late: u64,
     /// Dead letters by reason.
     pub dead_letters: BTreeMap<String, u64>,
+    /// The same since the beginning.
+    pub since_beginning: Totals,
     /// How long the run took.
     pub seconds: f64,
     /// Where the rows lie.
@@ -42,19 +62,36 @@ pub struct RunSummary {
 }
 
 impl RunSummary {
-    /// The summary of a finished run from its last report.
+    /// The summary of a finished run from its last report and from what had been counted when it took its shards.
     #[must_use]
-    pub fn of(report: &PipelineReport, seconds: f64) -> Self {
+    pub fn of(report: &PipelineReport, at_take: &Counters, seconds: f64) -> Self {
         let totals = &report.totals;
+        let mut dead_letters = totals.dead_letters.clone();
+        for (reason, before) in &at_take.dead_letters {
+            if let Some(count) = dead_letters.get_mut(reason) {
+                *count = count.saturating_sub(*before);
+            }
+        }
+        dead_letters.retain(|_, count| *count > 0);
         Self {
             pipeline: format!("{}/{}", report.pipeline.namespace, report.pipeline.name),
-            ticks: totals.ticks,
+            ticks: totals.ticks.saturating_sub(at_take.ticks),
             tickers: report.tickers.len() as u64 + report.tickers_omitted,
-            windows: totals.rows_closed,
-            rows: totals.rows_published,
-            files: totals.files_published,
-            late: totals.late,
-            dead_letters: totals.dead_letters.clone(),
+            windows: totals.rows_closed.saturating_sub(at_take.rows_closed),
+            rows: totals.rows_published.saturating_sub(at_take.rows_published),
+            files: totals
+                .files_published
+                .saturating_sub(at_take.files_published),
+            late: totals.late.saturating_sub(at_take.late),
+            dead_letters,
+            since_beginning: Totals {
+                ticks: totals.ticks,
+                windows: totals.rows_closed,
+                rows: totals.rows_published,
+                files: totals.files_published,
+                late: totals.late,
+                dead_letters: totals.dead_letters_total(),
+            },
             seconds,
             output_path: report.output_path.clone(),
             rejects_path: report.rejects_path.clone(),
@@ -72,13 +109,42 @@ impl RunSummary {
         }
     }
 
+    /// This run's dead letters of all reasons.
+    fn dead(&self) -> u64 {
+        self.dead_letters
+            .values()
+            .fold(0, |sum, number| sum.saturating_add(*number))
+    }
+
+    /// The totals since the beginning, when they aren't this run's.
+    fn earlier(&self) -> Option<String> {
+        let this_run = Totals {
+            ticks: self.ticks,
+            windows: self.windows,
+            rows: self.rows,
+            files: self.files,
+            late: self.late,
+            dead_letters: self.dead(),
+        };
+        let all = &self.since_beginning;
+        (*all != this_run).then(|| {
+            format!(
+                "{} ticks, {} windows, {} rows in {} files, {} late, {} dead letters",
+                count(all.ticks),
+                count(all.windows),
+                count(all.rows),
+                count(all.files),
+                count(all.late),
+                count(all.dead_letters)
+            )
+        })
+    }
+
     /// For people, with what to do next.
     #[must_use]
     pub fn text(&self) -> String {
-        let dead: u64 = self
-            .dead_letters
-            .values()
-            .fold(0, |sum, number| sum.saturating_add(*number));
+        let dead = self.dead();
+        let earlier = self.earlier();
         let mut text = String::new();
         // Writing to a String can't fail.
         let _ = writeln!(
@@ -92,7 +158,11 @@ impl RunSummary {
         };
         line(
             "ticks",
-            format!("{} from {} tickers", count(self.ticks), count(self.tickers)),
+            match earlier {
+                None => format!("{} from {} tickers", count(self.ticks), count(self.tickers)),
+                // Tickers are remembered, not counted run by run.
+                Some(_) => count(self.ticks),
+            },
         );
         line("windows", format!("{} closed", count(self.windows)));
         line(
@@ -115,12 +185,15 @@ impl RunSummary {
             format!(" ({})", reasons.join(", "))
         };
         line("dead letters", format!("{}{reasons}", count(dead)));
+        if let Some(earlier) = earlier {
+            line("with earlier", earlier);
+        }
         line("output", visible(&self.output_path, MAX_PATH));
         if self.late > 0 || dead > 0 {
             line("rejects", visible(&self.rejects_path, MAX_PATH));
         }
         text.push_str("\nNext:\n");
-        if self.rows > 0 {
+        if self.since_beginning.rows > 0 {
             let _ = writeln!(text, "  {}", self.query());
         }
         if dead > 0 {
@@ -131,7 +204,11 @@ impl RunSummary {
             );
         }
         if self.rows == 0 && dead == 0 {
-            text.push_str("  No window was closed: was there any tick, and did event time pass the watermark delay?\n");
+            text.push_str(if self.ticks == 0 && self.late > 0 {
+                "  No window was closed: all ticks were late, their windows had been closed before. They lie under rejects.\n"
+            } else {
+                "  No window was closed: was there any tick, and did event time pass the watermark delay?\n"
+            });
         }
         text
     }
@@ -167,12 +244,59 @@ mod tests {
 
     #[test]
     fn people_get_the_figures_the_paths_and_a_query_to_run_next() {
-        insta::assert_snapshot!(RunSummary::of(&busy_observer(5).report(), 12.34).text());
+        insta::assert_snapshot!(
+            RunSummary::of(&busy_observer(5).report(), &Counters::default(), 12.34).text()
+        );
+    }
+
+    #[test]
+    fn a_second_run_tells_its_own_figures_and_those_since_the_beginning() {
+        let report = busy_observer(5).report();
+        let mut at_take = Counters {
+            ticks: 12_000,
+            late: 3,
+            rows_closed: 20,
+            rows_published: 20,
+            files_published: 8,
+            ..Counters::default()
+        };
+        at_take.add_dead_letters("malformed_json", 1);
+        at_take.add_dead_letters("wrong_shard", 1);
+        let summary = RunSummary::of(&report, &at_take, 0.9);
+        assert_eq!(
+            (summary.ticks, summary.windows, summary.rows, summary.late),
+            (345, 5, 0, 0)
+        );
+        assert_eq!(
+            summary.dead_letters,
+            BTreeMap::from([("malformed_json".to_owned(), 1)])
+        );
+        let text = summary.text();
+        assert!(
+            text.contains("12,345 ticks, 25 windows, 20 rows in 8 files, 3 late, 3 dead letters")
+                && text.contains("345\n")
+                && text.contains("duckdb"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_run_whose_ticks_were_all_late_says_so() {
+        let observer = observer();
+        let mut shard = crate::observe::ShardReport::new("shardId-000000000000");
+        shard.counters.late = 1;
+        observer.update_shard_only(shard.clone());
+        shard.counters.late = 8;
+        observer.update_shard_only(shard);
+        let summary = RunSummary::of(&observer.report(), &observer.totals_at_take(), 0.5);
+        assert_eq!((summary.late, summary.since_beginning.late), (7, 8));
+        let text = summary.text();
+        assert!(text.contains("all ticks were late"), "{text}");
     }
 
     #[test]
     fn a_run_without_rows_says_what_may_be_wrong_and_offers_no_query() {
-        let text = RunSummary::of(&observer().report(), 0.5).text();
+        let text = RunSummary::of(&observer().report(), &Counters::default(), 0.5).text();
         assert!(
             text.contains("No window was closed") && !text.contains("duckdb"),
             "{text}"
@@ -181,7 +305,7 @@ mod tests {
 
     #[test]
     fn scripts_get_camel_case_json_that_reads_back() {
-        let summary = RunSummary::of(&busy_observer(5).report(), 12.5);
+        let summary = RunSummary::of(&busy_observer(5).report(), &Counters::default(), 12.5);
         let json = serde_json::to_value(&summary).unwrap();
         assert_eq!(json["deadLetters"]["malformed_json"], 2);
         assert_eq!(
@@ -199,7 +323,7 @@ mod tests {
     fn a_path_with_quotes_or_a_dollar_sign_stays_one_word_of_the_shell() {
         assert_eq!(shell_quoted("it's"), "\"it's\"");
         assert_eq!(shell_quoted("it's $HOME"), r"'it'\''s $HOME'");
-        let mut summary = RunSummary::of(&busy_observer(1).report(), 1.0);
+        let mut summary = RunSummary::of(&busy_observer(1).report(), &Counters::default(), 1.0);
         summary.output_path = "file:///tmp/$(reboot)/o'x".into();
         let query = summary.query();
         let output = std::process::Command::new("sh")

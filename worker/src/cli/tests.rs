@@ -4,15 +4,34 @@ use clap::error::ErrorKind;
 use super::*;
 use crate::observe::log::LogFormat;
 
+const COMMANDS: [&str; 7] = [
+    "dev",
+    "worker",
+    "kinesis",
+    "replay",
+    "inspect",
+    "validate",
+    "completions",
+];
+
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
 }
 
+/// Widest line of a help text; clap wraps what is wider, and a wrapped command is no command.
+const WIDEST_HELP: usize = 98;
+/// Widest line of an example: examples survive the terminal that everybody has.
+const WIDEST_EXAMPLE: usize = 79;
+
 fn help(path: &[&str]) -> String {
+    help_at(path, WIDEST_HELP)
+}
+
+fn help_at(path: &[&str], width: usize) -> String {
     let mut line = vec!["stockstream"];
     line.extend(path);
     line.push("--help");
-    let command = Cli::command().version("0.0.0").term_width(100);
+    let command = Cli::command().version("0.0.0").term_width(width);
     let error = command.try_get_matches_from(line).unwrap_err();
     assert_eq!(
         (error.kind(), error.exit_code()),
@@ -29,15 +48,7 @@ fn the_commands_agree_with_clap() {
 #[test]
 fn help_of_every_command() {
     insta::assert_snapshot!("help", help(&[]));
-    for command in [
-        "dev",
-        "worker",
-        "kinesis",
-        "replay",
-        "inspect",
-        "validate",
-        "completions",
-    ] {
+    for command in COMMANDS {
         let text = help(&[command]);
         assert!(text.contains("Examples:\n"), "{command} has no examples");
         insta::assert_snapshot!(format!("help_{command}"), text);
@@ -47,19 +58,33 @@ fn help_of_every_command() {
     }
 }
 
+#[test]
+fn no_help_line_is_wider_than_98_and_no_example_is_wrapped_at_80() {
+    let mut paths: Vec<Vec<&str>> = vec![vec![]];
+    paths.extend(COMMANDS.map(|command| vec![command]));
+    paths.extend(["checkpoint", "shards", "file"].map(|what| vec!["inspect", what]));
+    for path in paths {
+        for line in help(&path).lines() {
+            assert!(line.chars().count() <= WIDEST_HELP, "{path:?}: {line}");
+        }
+        let examples = |width| {
+            help_at(&path, width)
+                .split_once("Examples:\n")
+                .map(|(_, examples)| examples.to_owned())
+        };
+        let narrow = examples(80);
+        assert_eq!(narrow, examples(200), "{path:?}: wrapped at 80");
+        for line in narrow.iter().flat_map(|examples| examples.lines()) {
+            assert!(line.chars().count() <= WIDEST_EXAMPLE, "{path:?}: {line}");
+        }
+    }
+}
+
 /// Every line of an example that starts with our name must parse.
 #[test]
 fn every_example_in_a_help_text_is_a_command_line_that_parses() {
     let mut tried = 0;
-    for command in [
-        "dev",
-        "worker",
-        "kinesis",
-        "replay",
-        "inspect",
-        "validate",
-        "completions",
-    ] {
+    for command in COMMANDS {
         for line in help(&[command]).replace("\\\n", " ").lines() {
             let line = line.trim();
             let line = line.strip_prefix("AWS_PROFILE=prod ").unwrap_or(line);

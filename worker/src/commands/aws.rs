@@ -5,31 +5,59 @@
 
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
 
+use crate::cli::Failure;
+
+/// The region of a server that takes any, when nobody names one.
+pub const LOCAL_REGION: &str = "us-east-1";
+
 /// The standard AWS configuration, with the region and endpoint that the caller knows better.
 pub async fn configuration(region: Option<&str>, endpoint: Option<&str>) -> SdkConfig {
     let mut loader = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts());
-    if let Some(region) = region {
-        loader = loader.region(Region::new(region.to_owned()));
-    }
     let endpoint = endpoint.map(str::to_owned).or_else(kinesis_endpoint);
-    if endpoint.as_deref().is_some_and(is_loopback) && !has_credentials() {
+    let local = endpoint.as_deref().is_some_and(is_loopback);
+    if local && !has_credentials() {
         loader = loader.credentials_provider(local_credentials());
+    }
+    match region {
+        Some(region) => loader = loader.region(Region::new(region.to_owned())),
+        // The standard chain would go on to ask the cloud that this machine may not be in.
+        None if local => {
+            let chain = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                .or_else(ProfileFileRegionProvider::new())
+                .or_else(Region::from_static(LOCAL_REGION));
+            loader = loader.region(chain);
+        }
+        None => {}
     }
     loader.load().await
 }
 
 /// A Kinesis client.
-pub async fn kinesis(region: Option<&str>, endpoint: Option<&str>) -> aws_sdk_kinesis::Client {
+///
+/// # Errors
+/// Without a region nothing can be signed.
+pub async fn kinesis(
+    region: Option<&str>,
+    endpoint: Option<&str>,
+) -> Result<aws_sdk_kinesis::Client, Failure> {
     let shared = configuration(region, endpoint).await;
+    if shared.region().is_none() {
+        return Err(Failure::bad_input("no AWS region is known").hint(
+            "set --region or AWS_REGION, or a region in the profile that AWS_PROFILE names",
+        ));
+    }
     let mut config = aws_sdk_kinesis::config::Builder::from(&shared);
     if let Some(endpoint) = endpoint {
         config = config.endpoint_url(endpoint);
     }
-    aws_sdk_kinesis::Client::from_conf(config.build())
+    Ok(aws_sdk_kinesis::Client::from_conf(config.build()))
 }
 
 /// A client of the embedded Kinesis, whatever the environment says about AWS.
@@ -86,7 +114,17 @@ fn is_loopback(url: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+
+    #[tokio::test]
+    async fn an_endpoint_of_this_machine_needs_no_region() {
+        let endpoint = "http://127.0.0.1:4567";
+        let found = configuration(None, Some(endpoint)).await;
+        assert!(found.region().is_some());
+        let named = configuration(Some("eu-central-1"), Some(endpoint)).await;
+        assert_eq!(named.region().unwrap().as_ref(), "eu-central-1");
+    }
 
     #[test]
     fn only_this_machine_is_loopback() {

@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use stockstream_crds::path::StoragePath;
 use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
@@ -27,9 +28,15 @@ use crate::storage::{Store, StoreOptions};
 /// Shards of a stream that scales on demand when it is made here, as on AWS.
 const ON_DEMAND_SHARDS: u32 = 4;
 
+/// Hours that a new stream keeps its records, as on AWS.
+const NEW_STREAM_RETENTION: i32 = 24;
+
 /// `stockstream dev`.
 pub async fn run(program: &Program, global: &GlobalArgs, args: DevArgs) -> Outcome {
     let pipeline = load(&args.pipeline.file)?;
+    if let Some(input) = &args.replay {
+        crate::replay::check_input(input).map_err(Failure::bad_input)?;
+    }
     // A stream in memory begins anew with each run. Its state must not meet that of a stream that stays.
     let place = match args.memory {
         true => args.data_dir.join("memory"),
@@ -73,7 +80,7 @@ async fn stream(
     let server = embedded_kinesis(&args).await?;
     let endpoint = server.endpoint();
     let client = aws::embedded(&settings.region, &endpoint);
-    make_stream(&client, settings).await?;
+    make_stream(&client, settings, &args.data_dir).await?;
     let session = Session::begin(pipeline, &stores, manner(&args, Some(&endpoint))).await?;
     session.tell_listening("Kinesis", endpoint.clone());
     let reader = shared(SdkStream::new(
@@ -101,15 +108,16 @@ async fn stream(
     ended
 }
 
-/// A fast replay begins in the past: after an earlier one its ticks can be late, which looks like a fault and is none.
+/// A replay after another can be late, which looks like a fault and is none.
 fn tell_of_late_replay(args: &DevArgs, session: &Session) {
-    let late = session.host.observer.report().totals.late;
+    let late = session.late();
     if args.replay.is_some() && late > 0 {
         tracing::warn!(
             event = "late_replay",
             late,
-            "ticks of windows that an earlier run had closed are late: --speed begins in the past; give each fast replay a \
-             --data-dir of its own"
+            "ticks came for windows that were closed: an earlier --once closed the minutes that were still open, or --speed \
+             began in the past, before where an earlier run had got to; wait a few minutes and replay without --speed, or give each \
+             replay a --data-dir of its own"
         );
     }
 }
@@ -176,7 +184,14 @@ async fn embedded_kinesis(args: &DevArgs) -> Result<Server, Failure> {
 async fn make_stream(
     client: &aws_sdk_kinesis::Client,
     settings: &KinesisSettings,
+    data_dir: &Path,
 ) -> Result<(), Failure> {
+    let refused = |what: &str| {
+        format!(
+            "the embedded Kinesis refused to {what} the stream {}",
+            settings.stream_name
+        )
+    };
     let shards = match settings.capacity {
         StreamCapacity::Provisioned { shards } => shards,
         StreamCapacity::OnDemand => ON_DEMAND_SHARDS,
@@ -188,19 +203,80 @@ async fn make_stream(
         .send()
         .await;
     match made {
-        Ok(_) => Ok(()),
+        Ok(_) => {}
         Err(error)
             if error
                 .as_service_error()
                 .is_some_and(|error| error.is_resource_in_use_exception()) =>
         {
-            Ok(())
+            return tell_of_differences(client, settings, shards, data_dir).await;
         }
-        Err(error) => Err(Failure::failed(error).hint(format!(
-            "the embedded Kinesis refused to make the stream {}",
-            settings.stream_name
-        ))),
+        Err(error) => return Err(Failure::failed(error).hint(refused("make"))),
     }
+    let retention = hours(settings.retention);
+    if retention > NEW_STREAM_RETENTION {
+        client
+            .increase_stream_retention_period()
+            .stream_name(&settings.stream_name)
+            .retention_period_hours(retention)
+            .send()
+            .await
+            .map_err(|error| Failure::failed(error).hint(refused("raise the retention of")))?;
+    }
+    Ok(())
+}
+
+/// Warns when the stream that is there isn't the one that the YAML describes: it isn't changed here.
+async fn tell_of_differences(
+    client: &aws_sdk_kinesis::Client,
+    settings: &KinesisSettings,
+    shards: u32,
+    data_dir: &Path,
+) -> Result<(), Failure> {
+    let described = client
+        .describe_stream_summary()
+        .stream_name(&settings.stream_name)
+        .send()
+        .await
+        .map_err(Failure::failed)?;
+    let Some(found) = described.stream_description_summary else {
+        return Ok(());
+    };
+    let differences = differences(
+        (i64::from(found.open_shard_count), i64::from(shards)),
+        (
+            i64::from(found.retention_period_hours),
+            i64::from(hours(settings.retention)),
+        ),
+    );
+    if !differences.is_empty() {
+        tracing::warn!(
+            event = "stream_differs",
+            stream = settings.stream_name,
+            "the embedded stream is there already and stays as it is: {}; to have it made anew as the YAML says, stop and \
+             remove {} (the ticks in it are lost, rows and state stay)",
+            differences.join(", "),
+            data_dir.join("kinesis").display()
+        );
+    }
+    Ok(())
+}
+
+/// How what was found differs from what is wanted, each a pair of both.
+fn differences(shards: (i64, i64), retention_hours: (i64, i64)) -> Vec<String> {
+    [
+        ("open shards", shards),
+        ("hours of retention", retention_hours),
+    ]
+    .into_iter()
+    .filter(|(_, (found, wanted))| found != wanted)
+    .map(|(what, (found, wanted))| format!("it has {found} {what}, the YAML says {wanted}"))
+    .collect()
+}
+
+/// A retention as Kinesis counts it.
+fn hours(retention: Duration) -> i32 {
+    i32::try_from(retention.as_secs() / 3_600).unwrap_or(i32::MAX)
 }
 
 /// Starts the producer, if `--replay` names rows. It ends with its rows, or when the pipeline is told to stop.
@@ -262,4 +338,61 @@ fn local_url(path: &StoragePath, data_dir: &Path) -> Result<String, Failure> {
     let place = std::path::absolute(data_dir.join("s3").join(bucket).join(path.key()))
         .map_err(Failure::failed)?;
     Ok(format!("file://{}", place.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn capacity(shards: u32, retention: &str) -> KinesisSettings {
+        let yaml = format!(
+            "apiVersion: stockstream.dev/v1alpha1\nkind: StockStream\nmetadata: {{name: a}}\nspec:\n  source:\n    kinesis:\n      \
+             streamName: s\n      retention: {retention}\n      mode: {{provisioned: {{shards: {shards}}}}}\n  output: {{path: file://./rows}}\n  \
+             state: {{path: file://./state}}\n"
+        );
+        let pipeline = stockstream_crds::parse(&yaml).unwrap();
+        pipeline.kinesis().unwrap().clone()
+    }
+
+    #[tokio::test]
+    async fn a_new_stream_gets_the_shards_and_the_retention_of_the_yaml_and_an_old_one_stays() {
+        let server = kinesis::serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None, None)
+            .await
+            .unwrap();
+        let client = aws::embedded("us-east-1", &server.endpoint());
+        for settings in [capacity(3, "48h"), capacity(5, "24h")] {
+            make_stream(&client, &settings, Path::new("data"))
+                .await
+                .unwrap();
+            let described = client.describe_stream_summary().stream_name("s").send();
+            let found = described.await.unwrap().stream_description_summary.unwrap();
+            assert_eq!(
+                (found.open_shard_count, found.retention_period_hours),
+                (3, 48)
+            );
+        }
+        server.shutdown().await;
+    }
+
+    #[test]
+    fn each_difference_names_what_was_found_and_what_is_wanted() {
+        assert!(differences((2, 2), (24, 24)).is_empty());
+        assert_eq!(
+            differences((2, 4), (24, 48)),
+            [
+                "it has 2 open shards, the YAML says 4",
+                "it has 24 hours of retention, the YAML says 48"
+            ]
+        );
+    }
+
+    #[test]
+    fn rows_that_are_not_there_are_bad_input() {
+        for input in ["nope.csv", "file:///no/such/nope.csv", "gs://b/x.csv"] {
+            assert!(crate::replay::check_input(input).is_err(), "{input}");
+        }
+        crate::replay::check_input("s3://bucket/rows/").unwrap();
+        crate::replay::check_input(env!("CARGO_MANIFEST_DIR")).unwrap();
+    }
 }

@@ -12,7 +12,7 @@ use stockstream_core::generation;
 use stockstream_core::layout::{SHARDS, version_of};
 
 use crate::cli::output::{print, print_json};
-use crate::cli::{Failure, InspectArgs, InspectWhat, Outcome, OutputFormat};
+use crate::cli::{ExitStatus, Failure, InspectArgs, InspectWhat, Outcome, OutputFormat};
 use crate::observe::terminal::text::visible;
 use crate::sink::inspect_file;
 use crate::storage::{Store, StoreOptions};
@@ -229,8 +229,17 @@ async fn shards(uri: &str, options: &StoreOptions, format: OutputFormat) -> Outc
         });
     }
     match format {
-        OutputFormat::Json => print_json(&lines),
-        OutputFormat::Text => print(&table(&lines)),
+        OutputFormat::Json => print_json(&lines)?,
+        OutputFormat::Text => print(&table(&lines))?,
+    };
+    Ok(status(&lines))
+}
+
+/// A script must notice a chain whose newest version can't be read.
+fn status(lines: &[ShardLine]) -> ExitStatus {
+    match lines.iter().any(|line| line.error.is_some()) {
+        true => ExitStatus::Failed,
+        false => ExitStatus::Done,
     }
 }
 
@@ -277,7 +286,11 @@ fn unreadable(incarnation: String, shard: String, version: u64, error: String) -
 }
 
 fn table(lines: &[ShardLine]) -> String {
-    let head = [
+    // A stream that was made anew has chains of each of its lives.
+    let several = lines
+        .windows(2)
+        .any(|pair| pair[0].incarnation != pair[1].incarnation);
+    let mut head = vec![
         "SHARD",
         "VERSION",
         "EPOCH",
@@ -289,18 +302,27 @@ fn table(lines: &[ShardLine]) -> String {
         "LATE",
         "DEAD",
         "ROWS",
+        "POSITION",
     ];
+    if several {
+        head.insert(0, "INCARNATION");
+    }
     let mut rows: Vec<Vec<String>> = vec![head.iter().map(|name| (*name).to_owned()).collect()];
     for line in lines {
+        let mut row = match several {
+            true => vec![line.incarnation.clone()],
+            false => Vec::new(),
+        };
         if let Some(error) = &line.error {
-            rows.push(vec![
+            row.extend([
                 line.shard.clone(),
                 line.version.to_string(),
                 format!("unreadable: {error}"),
             ]);
+            rows.push(row);
             continue;
         }
-        rows.push(vec![
+        row.extend([
             line.shard.clone(),
             line.version.to_string(),
             line.epoch.to_string(),
@@ -312,7 +334,9 @@ fn table(lines: &[ShardLine]) -> String {
             line.late.to_string(),
             line.dead_letters.to_string(),
             line.rows_published.to_string(),
+            line.position.clone(),
         ]);
+        rows.push(row);
     }
     let width = |column: usize| {
         let cells = rows.iter().filter(|row| row.len() == head.len());
@@ -332,4 +356,52 @@ fn table(lines: &[ShardLine]) -> String {
         let _ = writeln!(text, "{}", cells.join("  ").trim_end()); // writing to a String can't fail
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(incarnation: &str, shard: &str) -> ShardLine {
+        ShardLine {
+            position: "after 49590338".to_owned(),
+            error: None,
+            ..unreadable(incarnation.to_owned(), shard.to_owned(), 7, String::new())
+        }
+    }
+
+    #[test]
+    fn a_table_shows_positions_and_the_incarnation_only_when_there_are_several() {
+        let text = table(&[read("k1", "a"), read("k1", "b")]);
+        assert!(
+            text.starts_with("SHARD") && !text.contains("INCARNATION"),
+            "{text}"
+        );
+        let (head, rows) = text.split_once('\n').unwrap_or_default();
+        assert!(head.ends_with("POSITION"), "{text}");
+        assert_eq!(rows.matches("after 49590338\n").count(), 2, "{text}");
+        let text = table(&[read("k1", "a"), read("k2", "a")]);
+        assert!(text.starts_with("INCARNATION  SHARD"), "{text}");
+        assert!(text.contains("\nk1") && text.contains("\nk2"), "{text}");
+    }
+
+    #[test]
+    fn one_unreadable_line_fails_the_command_and_hides_no_other() {
+        let lines = [
+            read("k1", "a"),
+            unreadable(
+                "k1".to_owned(),
+                "b".to_owned(),
+                9,
+                "it is cut off".to_owned(),
+            ),
+        ];
+        assert_eq!(status(&lines), ExitStatus::Failed);
+        assert_eq!(status(&lines[..1]), ExitStatus::Done);
+        let text = table(&lines);
+        assert!(
+            text.contains("after 49590338") && text.contains("unreadable: it is cut off"),
+            "{text}"
+        );
+    }
 }

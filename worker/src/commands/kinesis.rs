@@ -5,6 +5,7 @@ use std::path::Path;
 
 use stockstream_local::{DiskOptions, KinesisOptions, Server, ServerError, ServerOptions, Storage};
 
+use super::aws::LOCAL_REGION;
 use super::session::stop_signal;
 use crate::cli::output::print;
 use crate::cli::{ExitStatus, Failure, KinesisArgs, Outcome};
@@ -21,12 +22,21 @@ pub async fn run(args: KinesisArgs) -> Outcome {
         Some(path) => format!("data in {}", path.display()),
         None => "data in memory".to_owned(),
     };
-    print(&format!(
-        "Kinesis listens on {endpoint} ({place}). Ctrl-C stops it.\n  export AWS_ENDPOINT_URL_KINESIS={endpoint}\n"
-    ))?;
+    print(&greeting(&endpoint, &place))?;
     stop_signal().await;
     server.shutdown().await;
     Ok(ExitStatus::Done)
+}
+
+/// What to set so that a client finds the server.
+fn greeting(endpoint: &str, place: &str) -> String {
+    format!(
+        "Kinesis listens on {endpoint} ({place}). Ctrl-C stops it.\n\
+         stockstream needs nothing but the endpoint, neither a region nor credentials:\n  \
+         export AWS_ENDPOINT_URL_KINESIS={endpoint}\n\
+         boto3 and the AWS CLI also want some region and credentials; any will do:\n  \
+         export AWS_DEFAULT_REGION={LOCAL_REGION} AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any\n"
+    )
 }
 
 /// Starts the embedded Kinesis in a directory, or in memory without one.

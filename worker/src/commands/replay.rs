@@ -9,7 +9,7 @@ use crate::replay::{ReplayArgs, run as replay};
 
 /// `stockstream replay`.
 pub async fn run(args: ReplayArgs) -> Outcome {
-    let client = aws::kinesis(args.region.as_deref(), args.endpoint_url.as_deref()).await;
+    let client = aws::kinesis(args.region.as_deref(), args.endpoint_url.as_deref()).await?;
     let mut observer = ConsoleObserver::new();
     let summary = replay(&client, args.options(), &mut observer, stop_signal())
         .await

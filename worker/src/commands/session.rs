@@ -157,6 +157,16 @@ impl Session {
         });
     }
 
+    /// Late ticks of this run.
+    pub fn late(&self) -> u64 {
+        let observer = &self.host.observer;
+        let (now, at_take) = (
+            observer.report().totals.late,
+            observer.totals_at_take().late,
+        );
+        now.saturating_sub(at_take)
+    }
+
     /// Stops serving, and prints the summary. A run that was to come to an end of its own fails when it was stopped.
     pub async fn end(mut self, bounded: bool) -> Outcome {
         let report = self.host.observer.report();
@@ -173,7 +183,8 @@ impl Session {
             // A client that holds its connection open must not hold the process.
             let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
         }
-        RunSummary::of(&report, self.began.elapsed().as_secs_f64()).print(self.format)?;
+        let at_take = self.host.observer.totals_at_take();
+        RunSummary::of(&report, &at_take, self.began.elapsed().as_secs_f64()).print(self.format)?;
         if bounded && self.stopped.load(Ordering::Relaxed) {
             return Err(Failure::failed("stopped before the end")
                 .hint("the same command goes on from here"));

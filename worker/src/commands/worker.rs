@@ -37,7 +37,7 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
     let session = Session::begin(&pipeline, &stores, manner).await?;
     let task = match pipeline.source() {
         SourceSettings::Kinesis(kinesis) => {
-            let client = aws::kinesis(region, endpoint).await;
+            let client = aws::kinesis(region, endpoint).await?;
             let stream = shared(SdkStream::new(client, kinesis.stream_name.as_str()));
             let started = start_stream(&pipeline, stores, stream, &session.host)
                 .await

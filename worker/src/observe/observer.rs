@@ -64,6 +64,8 @@ struct View {
 
 #[derive(Debug)]
 struct ShardView {
+    /// What had been counted when this process first reported the shard, which is as it is taken.
+    at_take: Counters,
     report: ShardReport,
     tickers: Vec<TickerReport>,
 }
@@ -134,9 +136,9 @@ impl Observer {
 
     /// Replaces what is known about one shard, and all of its tickers.
     pub fn update_shard(&self, report: ShardReport, tickers: Vec<TickerReport>) {
-        self.change(|view| {
-            view.shards
-                .insert(report.shard.clone(), ShardView { report, tickers });
+        self.change(|view| match view.shards.get_mut(&report.shard) {
+            Some(known) => (known.report, known.tickers) = (report, tickers),
+            None => view.add(report, tickers),
         });
     }
 
@@ -144,16 +146,19 @@ impl Observer {
     pub fn update_shard_only(&self, report: ShardReport) {
         self.change(|view| match view.shards.get_mut(&report.shard) {
             Some(known) => known.report = report,
-            None => {
-                view.shards.insert(
-                    report.shard.clone(),
-                    ShardView {
-                        report,
-                        tickers: Vec::new(),
-                    },
-                );
-            }
+            None => view.add(report, Vec::new()),
         });
+    }
+
+    /// What the shards had counted when this process took them: totals less these are this run's.
+    #[must_use]
+    pub fn totals_at_take(&self) -> Counters {
+        let view = self.lock();
+        let mut totals = Counters::default();
+        for shard in view.shards.values() {
+            totals.add(&shard.at_take);
+        }
+        totals
     }
 
     /// Forgets a shard and its tickers. Its counts leave the totals.
@@ -237,6 +242,15 @@ impl Observer {
 }
 
 impl View {
+    fn add(&mut self, report: ShardReport, tickers: Vec<TickerReport>) {
+        let added = ShardView {
+            at_take: report.counters.clone(),
+            report,
+            tickers,
+        };
+        self.shards.insert(added.report.shard.clone(), added);
+    }
+
     fn build(&self) -> PipelineReport {
         let mut report = self.head.clone();
         for shard in self.shards.values() {

@@ -1,7 +1,5 @@
 //! The command line of `stockstream replay`.
 
-use aws_config::{BehaviorVersion, Region};
-use aws_sdk_kinesis::Client;
 use clap::Args;
 
 use super::event_time::Speed;
@@ -11,15 +9,17 @@ use super::rows::{ColumnNames, Field, Format, MAX_ROWS};
 
 const EXAMPLES: &str = "\
 Examples:
-  # One bar each 1.5 s into an embedded Kinesis started by `stockstream kinesis --listen 127.0.0.1:4567`
-  stockstream replay examples/data/daily.csv --stream stock_stream --create-stream 2 \\
-      --endpoint-url http://127.0.0.1:4567 --region us-east-1
+  # One bar each 1.5 s into `stockstream kinesis` on this machine
+  stockstream replay examples/data/daily.csv --stream stock_stream \\
+      --create-stream 2 --endpoint-url http://127.0.0.1:4567
 
   # 100 records a second; a minute of event time passes each second
-  stockstream replay examples/data/daily.csv --stream stock_stream --rate 100 --speed 60
+  stockstream replay examples/data/daily.csv --stream stock_stream \\
+      --rate 100 --speed 60
 
-  # Two tickers out of a Hive-partitioned data set on S3, as fast as the stream takes them
-  stockstream replay s3://my-lake/processed/daily/ --stream stock_stream --ticker AAPL --ticker MSFT --rate max";
+  # Two tickers out of a Hive-partitioned data set on S3, at full speed
+  stockstream replay s3://my-lake/processed/daily/ --stream stock_stream \\
+      --ticker AAPL --ticker MSFT --rate max";
 
 /// Send historical rows into a Kinesis stream as if they were live ticks
 ///
@@ -113,20 +113,6 @@ impl ReplayArgs {
             retry: RetryPolicy::default(),
             max_rows: MAX_ROWS,
         }
-    }
-
-    /// A client with the standard AWS environment and profile, and what the command line says otherwise.
-    pub async fn client(&self) -> Client {
-        let mut loader = aws_config::defaults(BehaviorVersion::latest());
-        if let Some(region) = &self.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        let shared = loader.load().await;
-        let mut config = aws_sdk_kinesis::config::Builder::from(&shared);
-        if let Some(url) = &self.endpoint_url {
-            config = config.endpoint_url(url);
-        }
-        Client::from_conf(config.build())
     }
 }
 

@@ -28,5 +28,6 @@ pub use args::ReplayArgs;
 pub use error::ReplayError;
 pub use options::{ReplayOptions, RetryPolicy};
 pub use progress::{ConsoleObserver, Observer, Plan, Progress, Silent};
+pub use rows::check_input;
 pub use run::{run, run_with_clock};
 pub use summary::ReplaySummary;

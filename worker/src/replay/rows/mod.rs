@@ -27,6 +27,7 @@ use jiff::civil::Date;
 use super::ReplayError;
 use collect::Collector;
 pub use layout::{ColumnNames, Field};
+pub use source::check_input;
 
 /// The largest number of rows held in memory.
 pub const MAX_ROWS: usize = 10_000_000;

@@ -135,6 +135,17 @@ pub(super) async fn find(
     Ok((place.store, sources))
 }
 
+/// Whether an input on this machine is there, without reading it. One in an object store is left to the reading.
+///
+/// # Errors
+/// As [`super::read`] for an input that doesn't exist or whose form isn't allowed.
+pub fn check_input(input: &str) -> Result<(), ReplayError> {
+    if input.starts_with("s3://") {
+        return Ok(());
+    }
+    Base::parse(input).map(|_| ())
+}
+
 /// Where an input lies.
 struct Base {
     store: Arc<dyn ObjectStore>,
