@@ -173,7 +173,11 @@ fn a_replay_of_nothing_says_so() {
         &data,
     ])
     .unwrap();
-    assert_ended(&finished, 1, &["none.csv", "check the spelling"]);
+    assert_ended(&finished, 2, &["none.csv", "check the spelling"]);
+    assert!(
+        !std::path::Path::new(&data).exists(),
+        "something was started"
+    );
     let finished = run(&[
         "replay",
         "none.csv",

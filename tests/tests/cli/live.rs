@@ -89,6 +89,9 @@ fn once_ends_with_one_json_document_and_going_on_doubles_nothing() {
     // The same again: the stream and the state are those of the first run. Every tick counts once, or is late.
     let second = dev_once(&data, "60");
     let sent = second["ticks"].as_u64().unwrap() + second["late"].as_u64().unwrap();
+    assert_eq!(sent, 3_610, "{second:#}");
+    let second = &second["sinceBeginning"];
+    let sent = second["ticks"].as_u64().unwrap() + second["late"].as_u64().unwrap();
     assert_eq!(sent, 2 * 3_610, "{second:#}");
     let (ticks, rows) = rows_below(&output);
     assert_eq!(
