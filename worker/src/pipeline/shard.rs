@@ -400,6 +400,6 @@ impl ShardRunner {
 
 /// How long a worker that was fenced waits before it takes that shard again: one expiry, doubling, with jitter.
 pub fn fenced_pause(expiry: Duration, times: u32) -> Duration {
-    let pause = expiry.saturating_mul(1 << times.min(6));
+    let pause = expiry.saturating_mul(1 << times.min(2));
     pause + jitter(pause / 2)
 }
