@@ -49,4 +49,4 @@ advisories: ## Check the dependencies for known vulnerabilities (needs the inter
 	@. scripts/env.sh && cargo deny --workspace --all-features check advisories
 
 clean-cache: ## Remove what this project built and installed below $STOCKSTREAM_CACHE
-	@. scripts/env.sh && rm -rf "$$STOCKSTREAM_CACHE"/{target,tools,venv-*} && echo "removed below $$STOCKSTREAM_CACHE"
+	@. scripts/env.sh && rm -rf "$$STOCKSTREAM_CACHE"/{target,tools,venv-*,node-*} && echo "removed below $$STOCKSTREAM_CACHE"

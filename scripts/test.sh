@@ -32,6 +32,8 @@ suites_environment() {
     export STOCKSTREAM_BIN=$built/product/stockstream
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
     export STOCKSTREAM_PYTHON=$venv/bin/python
+    export STOCKSTREAM_NODE=$node_packages/node
+    export STOCKSTREAM_KINESIS_LOCAL=$node_packages/node_modules/kinesis-local/main.js
 }
 
 all() {
