@@ -31,12 +31,28 @@ mod report;
 mod servers;
 
 // The cases, by family.
+#[path = "conformance/consumers.rs"]
+mod consumers;
+#[path = "conformance/faults.rs"]
+mod faults;
+#[path = "conformance/limits.rs"]
+mod limits;
+#[path = "conformance/main_path.rs"]
+mod main_path;
+#[path = "conformance/protocol.rs"]
+mod protocol;
 #[path = "conformance/records.rs"]
 mod records;
+#[path = "conformance/scaling.rs"]
+mod scaling;
+#[path = "conformance/settings.rs"]
+mod settings;
 #[path = "conformance/shards.rs"]
 mod shards;
 #[path = "conformance/streams.rs"]
 mod streams;
+#[path = "conformance/subscribe.rs"]
+mod subscribe;
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -72,9 +88,22 @@ fn run() -> anyhow::Result<bool> {
     arguments.test_threads.get_or_insert(AT_ONCE);
     let model = Arc::new(coverage::model()?);
     let mut cases = coverage::generated(&model);
-    cases.extend(records::cases());
-    cases.extend(shards::cases());
-    cases.extend(streams::cases());
+    for family in [
+        consumers::cases(),
+        faults::cases(),
+        limits::cases(),
+        main_path::cases(),
+        protocol::cases(),
+        records::cases(),
+        scaling::cases(),
+        settings::cases(),
+        shards::cases(),
+        streams::cases(),
+        subscribe::cases(),
+        protocol::ours(),
+    ] {
+        cases.extend(family);
+    }
     cases.sort_by_key(Case::id);
     let suite = Arc::new(Suite {
         runtime: tokio::runtime::Runtime::new()?,
