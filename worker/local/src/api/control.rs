@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use super::shards::shard_view;
 use super::validate::{Constraints, MAX_RECORD_BYTES};
 use super::*;
-use crate::log::{NewStream, Stream, StreamMode};
+use crate::log::{NewStream, Settings, Stream, StreamMode};
 
 /// Shards of all streams together, so that memory is bounded (AWS: 20,000 by default).
 const MAX_SHARDS: usize = 20_000;
@@ -105,9 +105,11 @@ impl Kinesis {
         Ok(NewStream {
             name: request.stream_name.clone().unwrap_or_default(),
             shards,
-            mode,
-            retention_hours: DEFAULT_RETENTION,
-            max_record_bytes: kib.map_or(MAX_RECORD_BYTES, |kib| kib * 1024),
+            settings: Settings::new(
+                mode,
+                DEFAULT_RETENTION,
+                kib.map_or(MAX_RECORD_BYTES, |kib| kib * 1024),
+            ),
         })
     }
 
@@ -160,15 +162,15 @@ impl Kinesis {
             stream_name: meta.name,
             stream_status: "ACTIVE",
             stream_mode_details: StreamModeDetails {
-                stream_mode: meta.mode,
+                stream_mode: meta.settings.mode,
             },
-            retention_period_hours: meta.retention_hours,
+            retention_period_hours: meta.settings.retention_hours,
             stream_creation_timestamp: Timestamp(meta.created_millis),
             enhanced_monitoring: vec![EnhancedMetrics {
                 shard_level_metrics: Vec::new(),
             }],
             encryption_type: "NONE",
-            max_record_size_in_kib: meta.max_record_bytes / 1024,
+            max_record_size_in_kib: meta.settings.max_record_bytes / 1024,
         }
     }
 
@@ -260,7 +262,7 @@ impl Kinesis {
             stream_arn: self.arn(caller, stream.name()),
             stream_status: "ACTIVE",
             stream_mode_details: StreamModeDetails {
-                stream_mode: stream.meta().mode,
+                stream_mode: stream.settings().mode,
             },
             stream_creation_timestamp: Timestamp(stream.created_millis()),
         });
@@ -323,21 +325,24 @@ impl Kinesis {
             )));
         }
         let stream = self.resolve(&request.stream)?;
-        let current = i64::from(stream.meta().retention_hours);
-        if (up && hours < current) || (!up && hours > current) {
-            let (wanted, relation) = if up {
-                ("longer", "shorter")
-            } else {
-                ("shorter", "longer")
-            };
-            return Err(KinesisError::invalid_argument(format!(
-                "Requested retention period ({hours} hours) for stream {} can not be {relation} than existing retention period \
-                 ({current} hours): a {wanted} one is expected.",
-                stream.name()
-            )));
-        }
-        let hours = u32::try_from(hours).unwrap_or(DEFAULT_RETENTION);
-        stream.set_retention(hours, |meta| self.save(meta))?;
+        let change = |settings: &mut Settings| {
+            let current = i64::from(settings.retention_hours);
+            if (up && hours < current) || (!up && hours > current) {
+                let (wanted, relation) = if up {
+                    ("longer", "shorter")
+                } else {
+                    ("shorter", "longer")
+                };
+                return Err(KinesisError::invalid_argument(format!(
+                    "Requested retention period ({hours} hours) for stream {} can not be {relation} than existing retention \
+                     period ({current} hours): a {wanted} one is expected.",
+                    stream.name()
+                )));
+            }
+            settings.retention_hours = u32::try_from(hours).unwrap_or(DEFAULT_RETENTION);
+            Ok(())
+        };
+        stream.change(change, |meta| self.save(meta))?;
         Ok(Done)
     }
 }

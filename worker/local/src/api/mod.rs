@@ -7,11 +7,13 @@ mod data;
 mod error;
 mod iterator;
 mod kinesis;
+mod operation;
 mod page;
 mod shards;
 mod types;
 mod validate;
 
-pub use error::{ErrorKind, KinesisError};
+pub use error::{ErrorKind, KinesisError, NoSuchError};
 pub use kinesis::{Caller, Kinesis, KinesisOptions, Storage};
+pub use operation::{NotServed, Operation};
 pub use types::*;

@@ -13,4 +13,4 @@ pub use record::{Record, StoredRecord};
 pub use reshard::{Birth, ReshardError};
 pub use sequence::{ParseSequenceError, SequenceNumber};
 pub use shard::{AppendError, Appended, Read, ReadLimits, Shard, ShardClosed, ShardMeta, ShardTip};
-pub use stream::{NewStream, Routes, Stream, StreamMeta, StreamMode};
+pub use stream::{ConsumerMeta, NewStream, Routes, Settings, Stream, StreamMeta, StreamMode};

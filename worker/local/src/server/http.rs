@@ -8,8 +8,8 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
-use super::wire::{self, Operation};
-use crate::api::{Caller, ErrorKind, Kinesis, KinesisError};
+use super::wire;
+use crate::api::{Caller, ErrorKind, Kinesis, KinesisError, Operation};
 
 /// A PutRecords of 10 MiB is 14 MiB in base64; with 500 escaped partition keys it stays below this.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -41,7 +41,7 @@ async fn perform(
             "{} {} isn't served: Kinesis takes POST / with the header X-Amz-Target. {}",
             request.method(),
             request.uri().path(),
-            wire::supported()
+            Operation::served()
         );
         return Err(KinesisError::new(ErrorKind::UnknownOperation, message));
     }
@@ -86,10 +86,11 @@ fn operation(headers: &HeaderMap) -> Result<Operation, KinesisError> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let name = target.strip_prefix("Kinesis_20131202.");
-    name.and_then(Operation::from_name).ok_or_else(|| {
+    let operation = name.and_then(|name| name.parse().ok());
+    operation.ok_or_else(|| {
         let message = format!(
             "Operation '{target}' isn't served by this Kinesis. {}",
-            wire::supported()
+            Operation::served()
         );
         KinesisError::new(ErrorKind::UnknownOperation, message)
     })

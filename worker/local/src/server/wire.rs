@@ -1,53 +1,9 @@
-//! The AWS JSON protocol: which operations there are, and their bodies.
+//! The AWS JSON protocol: the operations' bodies.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError};
-
-macro_rules! operations {
-    ($($name:ident),+ $(,)?) => {
-        /// What is served.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Operation {
-            $($name),+
-        }
-
-        impl Operation {
-            const NAMES: &[&str] = &[$(stringify!($name)),+];
-
-            /// The operation of that name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $(stringify!($name) => Some(Self::$name),)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-operations!(
-    CreateStream,
-    DecreaseStreamRetentionPeriod,
-    DeleteStream,
-    DescribeStream,
-    DescribeStreamSummary,
-    GetRecords,
-    GetShardIterator,
-    IncreaseStreamRetentionPeriod,
-    ListShards,
-    ListStreams,
-    MergeShards,
-    PutRecord,
-    PutRecords,
-    SplitShard,
-);
-
-/// A sentence that names what is served.
-pub(super) fn supported() -> String {
-    format!("Served are: {}.", Operation::NAMES.join(", "))
-}
+use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError, Operation};
 
 /// Performs an operation on a JSON body and returns the answer's body.
 pub(super) fn call(
@@ -77,6 +33,10 @@ pub(super) fn call(
         Operation::PutRecord => json(kinesis.put_record(&parse(body)?)),
         Operation::PutRecords => json(kinesis.put_records(&parse(body)?)),
         Operation::SplitShard => empty(kinesis.split_shard(&parse(body)?)),
+        other => Err(KinesisError::new(
+            ErrorKind::UnknownOperation,
+            format!("{other} isn't served yet."),
+        )),
     }
 }
 

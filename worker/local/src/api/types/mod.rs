@@ -1,0 +1,12 @@
+//! Requests and outcomes, field for field as the Kinesis API reference has them; they are what the
+//! JSON protocol carries. Absent and null are the same.
+
+mod common;
+mod data;
+mod shards;
+mod streams;
+
+pub use common::*;
+pub use data::*;
+pub use shards::*;
+pub use streams::*;
