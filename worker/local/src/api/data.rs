@@ -64,7 +64,7 @@ impl Kinesis {
             HASH_KEY_PATTERN,
         );
         constraints.finish()?;
-        let stream = self.resolve(&StreamRef {
+        let stream = self.resolve_data(&StreamRef {
             stream_name: request.stream_name.clone(),
             stream_arn: request.stream_arn.clone(),
         })?;
@@ -76,11 +76,13 @@ impl Kinesis {
             .ok_or_else(|| self.no_stream(stream.name()))?;
         check_size(&routes, partition_key.len() + data.len())?;
         let shard = open_shard(&routes, key)?;
-        let appended = self.append(shard, vec![Record::new(partition_key, data)])?;
+        let record = Record::new(partition_key, data).encrypted(routes.encrypted());
+        let encryption_type = record.encryption_type();
+        let appended = self.append(shard, vec![record])?;
         Ok(PutRecordOutcome {
             shard_id: shard_id(shard.number()),
             sequence_number: appended,
-            encryption_type: "NONE",
+            encryption_type,
         })
     }
 
@@ -111,7 +113,7 @@ impl Kinesis {
         request: &PutRecordsRequest,
     ) -> Result<PutRecordsOutcome, KinesisError> {
         let entries = check_put_records(request)?;
-        let stream = self.resolve(&StreamRef {
+        let stream = self.resolve_data(&StreamRef {
             stream_name: request.stream_name.clone(),
             stream_arn: request.stream_arn.clone(),
         })?;
@@ -142,7 +144,7 @@ impl Kinesis {
             _ => Ok(PutRecordsOutcome {
                 failed_record_count,
                 records: results.into_iter().flatten().collect(),
-                encryption_type: "NONE",
+                encryption_type: if routes.encrypted() { "KMS" } else { "NONE" },
             }),
         }
     }
@@ -169,7 +171,7 @@ impl Kinesis {
         let sequence = request.starting_sequence_number.as_ref();
         constraints.decimal("startingSequenceNumber", sequence, SEQUENCE_PATTERN);
         constraints.finish()?;
-        let stream = self.resolve(&request.stream)?;
+        let stream = self.resolve_data(&request.stream)?;
         let id = request.shard_id.as_deref().unwrap_or_default();
         let number = self.parse_shard_id(&stream, id)?;
         let shard = stream
@@ -328,7 +330,8 @@ fn route(
             records: Vec::new(),
         });
         run.places.push(place);
-        run.records.push(Record::new(partition_key, data));
+        let record = Record::new(partition_key, data).encrypted(routes.encrypted());
+        run.records.push(record);
     }
     Ok(runs)
 }

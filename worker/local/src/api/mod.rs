@@ -9,11 +9,13 @@ mod iterator;
 mod kinesis;
 mod operation;
 mod page;
+mod settings;
 mod shards;
+mod tags;
 mod types;
 mod validate;
 
 pub use error::{ErrorKind, KinesisError, NoSuchError};
-pub use kinesis::{Caller, Kinesis, KinesisOptions, Storage};
+pub use kinesis::{Caller, Delays, Kinesis, KinesisOptions, Storage};
 pub use operation::{NotServed, Operation};
 pub use types::*;

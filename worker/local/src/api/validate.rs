@@ -154,6 +154,54 @@ impl Constraints {
         }
     }
 
+    /// Tags, if given: 1 to 200 of them, keys of 1 to 128 characters, values of up to 256.
+    pub fn tag_map(
+        &mut self,
+        field: &str,
+        value: Option<&std::collections::BTreeMap<String, String>>,
+    ) {
+        let Some(tags) = value else { return };
+        let shown = format!("{{{} tags}}", tags.len());
+        if tags.is_empty() {
+            self.fail(
+                Some(&shown),
+                field,
+                "Member must have length greater than or equal to 1",
+            );
+        }
+        if tags.len() > 200 {
+            self.fail(
+                Some(&shown),
+                field,
+                "Member must have length less than or equal to 200",
+            );
+        }
+        for (key, value) in tags {
+            if !(1..=128).contains(&key.chars().count()) {
+                let constraint = "Map keys must satisfy constraint: [Member must have length less than or equal to 128, Member \
+                                  must have length greater than or equal to 1]";
+                self.fail(Some(key), field, constraint);
+            }
+            if value.chars().count() > 256 {
+                let constraint = "Map value must satisfy constraint: [Member must have length less than or equal to 256, Member \
+                                  must have length greater than or equal to 0]";
+                self.fail(Some(value), field, constraint);
+            }
+        }
+    }
+
+    /// Keys of tags: 1 to 50 of 1 to 128 characters.
+    pub fn tag_keys(&mut self, field: &str, value: Option<&Vec<String>>) {
+        self.list(field, value, 50);
+        for key in value.into_iter().flatten() {
+            if !(1..=128).contains(&key.chars().count()) {
+                let constraint = "Member must satisfy constraint: [Member must have length less than or equal to 128, Member must \
+                                  have length greater than or equal to 1]";
+                self.fail(Some(key), field, constraint);
+            }
+        }
+    }
+
     /// A record's data.
     pub fn data(&mut self, field: &str, value: Option<&super::Blob>) {
         self.required(field, value);

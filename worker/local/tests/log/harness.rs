@@ -39,6 +39,13 @@ pub fn disk(path: &Path) -> Storage {
     })
 }
 
+pub fn delete_request() -> DeleteStreamRequest {
+    DeleteStreamRequest {
+        stream: stream(),
+        ..Default::default()
+    }
+}
+
 /// A log in memory with one stream of `shards` shards.
 pub fn memory(shards: i64) -> (Kinesis, Arc<ManualClock>) {
     let clock = Arc::new(ManualClock::new(START));

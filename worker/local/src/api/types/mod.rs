@@ -3,10 +3,12 @@
 
 mod common;
 mod data;
+mod settings;
 mod shards;
 mod streams;
 
 pub use common::*;
 pub use data::*;
+pub use settings::*;
 pub use shards::*;
 pub use streams::*;
