@@ -36,14 +36,6 @@ fn status(kinesis: &Kinesis) -> String {
     status.name().to_owned()
 }
 
-fn scale_request(target: i64) -> UpdateShardCountRequest {
-    UpdateShardCountRequest {
-        stream: stream(),
-        target_shard_count: Some(target),
-        scaling_type: Some("UNIFORM_SCALING".to_owned()),
-    }
-}
-
 fn refused<T: std::fmt::Debug>(outcome: Result<T, KinesisError>, kind: ErrorKind, message: &str) {
     let error = outcome.unwrap_err();
     assert_eq!((error.kind, error.message.as_str()), (kind, message));
@@ -56,11 +48,7 @@ fn only_when_active(kinesis: &Kinesis, state: &str) {
     let in_use = ErrorKind::ResourceInUse;
     refused(split(kinesis, S0, 1 << 100), in_use, &message);
     refused(merge(kinesis, S0, S1), in_use, &message);
-    refused(
-        kinesis.update_shard_count(&Caller::default(), &scale_request(2)),
-        in_use,
-        &message,
-    );
+    refused(scale(kinesis, 2), in_use, &message);
     refused(kinesis.delete_stream(&delete_request()), in_use, &message);
     let retention = RetentionRequest {
         stream: stream(),
