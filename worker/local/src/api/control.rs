@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use super::limits::Scope;
 use super::shards::shard_view;
 use super::validate::{Constraints, MAX_RECORD_BYTES};
 use super::*;
@@ -44,6 +45,7 @@ impl Kinesis {
     /// A field is invalid, the stream exists, there are too many shards, or the disk failed.
     pub fn create_stream(&self, request: &CreateStreamRequest) -> Result<Done, KinesisError> {
         let new = self.check_create(request)?;
+        self.admit(Operation::CreateStream, new.name.as_str())?;
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         if streams.contains_key(&new.name) {
             let (name, account) = (&new.name, &self.options.account_id);
@@ -134,7 +136,7 @@ impl Kinesis {
     /// # Errors
     /// There is no such stream, or the disk failed.
     pub fn delete_stream(&self, request: &StreamRequest) -> Result<Done, KinesisError> {
-        let stream = self.check_and_resolve(&request.stream)?;
+        let stream = self.check_and_resolve(Operation::DeleteStream, &request.stream)?;
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         let current = streams
             .get(stream.name())
@@ -148,10 +150,15 @@ impl Kinesis {
         Ok(Done)
     }
 
-    fn check_and_resolve(&self, stream: &StreamRef) -> Result<Arc<Stream>, KinesisError> {
+    fn check_and_resolve(
+        &self,
+        operation: Operation,
+        stream: &StreamRef,
+    ) -> Result<Arc<Stream>, KinesisError> {
         let mut constraints = Constraints::new();
         check_stream(&mut constraints, stream);
         constraints.finish()?;
+        self.admit(operation, stream)?;
         self.resolve(stream)
     }
 
@@ -191,6 +198,7 @@ impl Kinesis {
             request.exclusive_start_shard_id.as_ref(),
         );
         constraints.finish()?;
+        self.admit(Operation::DescribeStream, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let after = match &request.exclusive_start_shard_id {
             Some(id) => Some(self.parse_shard_id(&stream, id)?),
@@ -219,7 +227,7 @@ impl Kinesis {
         caller: &Caller,
         request: &StreamRequest,
     ) -> Result<DescribeStreamSummaryOutcome, KinesisError> {
-        let stream = self.check_and_resolve(&request.stream)?;
+        let stream = self.check_and_resolve(Operation::DescribeStreamSummary, &request.stream)?;
         let shards = stream.meta().shards;
         Ok(DescribeStreamSummaryOutcome {
             stream_description_summary: StreamDescriptionSummary {
@@ -247,6 +255,7 @@ impl Kinesis {
         );
         constraints.text("nextToken", request.next_token.as_ref(), 1_048_576);
         constraints.finish()?;
+        self.admit(Operation::ListStreams, Scope::Account)?;
         // The token is the last name of the page before.
         let after = request
             .next_token
@@ -286,6 +295,7 @@ impl Kinesis {
         &self,
         request: &RetentionRequest,
     ) -> Result<Done, KinesisError> {
+        self.admit(Operation::IncreaseStreamRetentionPeriod, &request.stream)?;
         self.change_retention(request, true)
     }
 
@@ -297,6 +307,7 @@ impl Kinesis {
         &self,
         request: &RetentionRequest,
     ) -> Result<Done, KinesisError> {
+        self.admit(Operation::DecreaseStreamRetentionPeriod, &request.stream)?;
         self.change_retention(request, false)
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use super::limits::Limits;
 use super::{KinesisError, StreamRef};
 use crate::clock::{Clock, SystemClock};
 use crate::log::{Birth, Shard, Stream, StreamMeta};
@@ -41,6 +42,8 @@ pub struct KinesisOptions {
     pub account_id: String,
     /// Bytes of the newest records that a durable log also keeps in memory, for readers at the tip.
     pub tail_bytes: usize,
+    /// Whether AWS's rates are enforced: what a shard takes and gives, and how often calls may come.
+    pub enforce_limits: bool,
 }
 
 impl Default for KinesisOptions {
@@ -50,6 +53,7 @@ impl Default for KinesisOptions {
             clock: Arc::new(SystemClock::new()),
             account_id: "000000000000".to_owned(),
             tail_bytes: 128 * 1024 * 1024,
+            enforce_limits: false,
         }
     }
 }
@@ -79,6 +83,7 @@ pub struct Kinesis {
     ids: Mutex<Ids>,
     /// Shards in all, refreshed by upkeep: what the memory for newest records is divided by.
     shards: AtomicUsize,
+    pub(super) limits: Limits,
 }
 
 impl Kinesis {
@@ -89,6 +94,7 @@ impl Kinesis {
     pub fn open(options: KinesisOptions) -> Result<Self, StoreError> {
         let Storage::Directory(disk) = &options.storage else {
             return Ok(Self {
+                limits: Limits::new(options.enforce_limits),
                 options,
                 store: None,
                 streams: RwLock::default(),
@@ -112,6 +118,7 @@ impl Kinesis {
             ids: Mutex::new(recovered.ids),
             shards: AtomicUsize::new(recovered.tips.len()),
             store: Some(store),
+            limits: Limits::new(options.enforce_limits),
             options,
         })
     }

@@ -66,6 +66,7 @@ impl Kinesis {
             Some(token) => self.resume_list(token, now)?,
             None => self.begin_list(request)?,
         };
+        self.admit(Operation::ListShards, stream.name())?;
         let selected = Selection::new(filter.as_ref(), now, &stream)?;
         let shards = self.listed(&stream);
         let shards = shards.iter().filter(|shard| {
@@ -161,6 +162,7 @@ impl Kinesis {
             HASH_KEY_PATTERN,
         );
         constraints.finish()?;
+        self.admit(Operation::SplitShard, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let number = self.parse_shard_id(
             &stream,
@@ -194,6 +196,7 @@ impl Kinesis {
             request.adjacent_shard_to_merge.as_ref(),
         );
         constraints.finish()?;
+        self.admit(Operation::MergeShards, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let number = self.parse_shard_id(
             &stream,
