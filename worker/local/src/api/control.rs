@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
+use super::limits::Scope;
 use super::settings::DEFAULT_RETENTION;
 use super::shards::shard_view;
 use super::tags::check_tags;
@@ -48,6 +49,7 @@ impl Kinesis {
     /// being created, or the disk failed.
     pub fn create_stream(&self, request: &CreateStreamRequest) -> Result<Done, KinesisError> {
         let new = self.check_create(request)?;
+        self.admit(Operation::CreateStream, new.name.as_str())?;
         // A deletion that is over makes room for its name.
         if let Some(before) = self.present(&new.name) {
             self.settle(&before)?;
@@ -189,7 +191,7 @@ impl Kinesis {
     /// There is no such stream, it isn't active or has consumers that weren't given up too, or the
     /// disk failed.
     pub fn delete_stream(&self, request: &DeleteStreamRequest) -> Result<Done, KinesisError> {
-        let stream = self.check_and_resolve(&request.stream)?;
+        let stream = self.check_and_resolve(Operation::DeleteStream, &request.stream)?;
         let with_consumers = request.enforce_consumer_deletion.unwrap_or_default();
         let delay = self.options.delays.deleting;
         self.begin(&stream, Change::Delete, delay, |meta| {
@@ -227,11 +229,13 @@ impl Kinesis {
 
     pub(super) fn check_and_resolve(
         &self,
+        operation: Operation,
         stream: &StreamRef,
     ) -> Result<Arc<Stream>, KinesisError> {
         let mut constraints = Constraints::new();
         check_stream(&mut constraints, stream);
         constraints.finish()?;
+        self.admit(operation, stream)?;
         self.resolve(stream)
     }
 
@@ -276,6 +280,7 @@ impl Kinesis {
             request.exclusive_start_shard_id.as_ref(),
         );
         constraints.finish()?;
+        self.admit(Operation::DescribeStream, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let after = match &request.exclusive_start_shard_id {
             Some(id) => Some(self.parse_shard_id(&stream, id)?),
@@ -308,7 +313,7 @@ impl Kinesis {
         caller: &Caller,
         request: &StreamRequest,
     ) -> Result<DescribeStreamSummaryOutcome, KinesisError> {
-        let stream = self.check_and_resolve(&request.stream)?;
+        let stream = self.check_and_resolve(Operation::DescribeStreamSummary, &request.stream)?;
         let StreamMeta {
             shards, settings, ..
         } = stream.meta();
@@ -338,6 +343,7 @@ impl Kinesis {
         );
         constraints.text("nextToken", request.next_token.as_ref(), 1_048_576);
         constraints.finish()?;
+        self.admit(Operation::ListStreams, Scope::Account)?;
         // The token is the last name of the page before.
         let after = request
             .next_token

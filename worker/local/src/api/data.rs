@@ -8,7 +8,7 @@ use super::shards::{range_view, shard_id};
 use super::validate::{Constraints, HASH_KEY_PATTERN, MAX_RECORD_BYTES, SEQUENCE_PATTERN};
 use super::*;
 use crate::log::{
-    AppendError, ReadLimits, Record, Routes, SequenceNumber, Shard, Stream, hash_key,
+    AppendError, ReadLimits, Record, Routes, SequenceNumber, Shard, StoredRecord, Stream, hash_key,
 };
 
 /// Limits of PutRecords and GetRecords (Kinesis API reference).
@@ -76,6 +76,7 @@ impl Kinesis {
             .ok_or_else(|| self.no_stream(stream.name()))?;
         check_size(&routes, partition_key.len() + data.len())?;
         let shard = open_shard(&routes, key)?;
+        self.admit_put(stream.name(), shard, partition_key.len() + data.len())?;
         let record = Record::new(partition_key, data).encrypted(routes.encrypted());
         let encryption_type = record.encryption_type();
         let appended = self.append(shard, vec![record])?;
@@ -124,12 +125,20 @@ impl Kinesis {
         let mut results: Vec<Option<PutRecordsResult>> = vec![None; entries.len()];
         let mut failure = None;
         let mut failed_record_count = 0;
-        for Run {
-            shard,
-            places,
-            records,
-        } in runs.into_values()
-        {
+        for run in runs.into_values() {
+            let (run, refused) = self.within_limits(stream.name(), run);
+            for (place, error) in refused {
+                failed_record_count += 1;
+                failed(&mut results, &[place], &error);
+            }
+            let Run {
+                shard,
+                places,
+                records,
+            } = run;
+            if records.is_empty() {
+                continue;
+            }
             match self.append(&shard, records) {
                 Ok(first) => written(&mut results, &places, shard.number(), first),
                 Err(error) => {
@@ -147,6 +156,31 @@ impl Kinesis {
                 encryption_type: if routes.encrypted() { "KMS" } else { "NONE" },
             }),
         }
+    }
+
+    /// What a shard still takes of a call in this second, entry by entry, and the others' errors. A
+    /// small record may so be written after a large one of the same call was refused: a client that
+    /// sends again what failed, as AWS asks for, gives up the call's order there too.
+    fn within_limits(&self, stream: &str, run: Run) -> (Run, Vec<(usize, KinesisError)>) {
+        let mut refused = Vec::new();
+        if !self.limits.enforced() {
+            return (run, refused);
+        }
+        let mut admitted = Run {
+            shard: run.shard,
+            places: Vec::with_capacity(run.places.len()),
+            records: Vec::with_capacity(run.records.len()),
+        };
+        for (place, record) in run.places.into_iter().zip(run.records) {
+            match self.admit_put(stream, &admitted.shard, record.payload_bytes()) {
+                Ok(()) => {
+                    admitted.places.push(place);
+                    admitted.records.push(record);
+                }
+                Err(error) => refused.push((place, error)),
+            }
+        }
+        (admitted, refused)
     }
 
     /// Gives out an iterator at a place in a shard.
@@ -177,6 +211,7 @@ impl Kinesis {
         let shard = stream
             .shard(number)
             .ok_or_else(|| self.no_shard(&stream, id))?;
+        self.admit_iterator(stream.name(), &shard)?;
         let position = self.position(&stream, &shard, request)?;
         let iterator = self.iterator(&stream, number, position);
         Ok(GetShardIteratorOutcome {
@@ -287,12 +322,17 @@ impl Kinesis {
         }
         let shard = stream.shard(iterator.shard);
         let shard = shard.ok_or_else(|| self.no_shard(&stream, &shard_id(iterator.shard)))?;
+        self.admit_read(stream.name(), &shard)?;
         shard.trim_before(stream.cutoff(now))?;
         let limits = ReadLimits {
             records: usize::try_from(request.limit.unwrap_or(MAX_GET_RECORDS)).unwrap_or(1),
             bytes: MAX_GET_BYTES,
         };
         let read = shard.read(iterator.position, limits, now)?;
+        self.charge_read(&shard, || {
+            let payload = |read: &StoredRecord| read.record.payload_bytes();
+            read.records.iter().map(payload).sum()
+        });
         let next =
             (!read.ended).then(|| self.iterator(&stream, iterator.shard, read.next_position));
         Ok(GetRecordsOutcome {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
+use super::limits::Limits;
 use super::shards::reshard_error;
 use super::{ErrorKind, KinesisError, StreamRef};
 use crate::clock::{Clock, SystemClock};
@@ -57,6 +58,8 @@ pub struct KinesisOptions {
     pub tail_bytes: usize,
     /// How long changes take.
     pub delays: Delays,
+    /// Whether AWS's rates are enforced: what a shard takes and gives, and how often calls may come.
+    pub enforce_limits: bool,
 }
 
 impl Default for KinesisOptions {
@@ -67,6 +70,7 @@ impl Default for KinesisOptions {
             account_id: "000000000000".to_owned(),
             tail_bytes: 128 * 1024 * 1024,
             delays: Delays::default(),
+            enforce_limits: false,
         }
     }
 }
@@ -96,6 +100,7 @@ pub struct Kinesis {
     ids: Mutex<Ids>,
     /// Shards in all, refreshed by upkeep: what the memory for newest records is divided by.
     shards: AtomicUsize,
+    pub(super) limits: Limits,
 }
 
 impl Kinesis {
@@ -106,6 +111,7 @@ impl Kinesis {
     pub fn open(options: KinesisOptions) -> Result<Self, StoreError> {
         let Storage::Directory(disk) = &options.storage else {
             return Ok(Self {
+                limits: Limits::new(options.enforce_limits),
                 options,
                 store: None,
                 streams: RwLock::default(),
@@ -129,6 +135,7 @@ impl Kinesis {
             ids: Mutex::new(recovered.ids),
             shards: AtomicUsize::new(recovered.tips.len()),
             store: Some(store),
+            limits: Limits::new(options.enforce_limits),
             options,
         })
     }

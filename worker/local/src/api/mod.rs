@@ -7,6 +7,7 @@ mod data;
 mod error;
 mod iterator;
 mod kinesis;
+mod limits;
 mod operation;
 mod page;
 mod settings;

@@ -4,6 +4,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::control::{MAX_ON_DEMAND_STREAMS, MAX_SHARDS, MODES, check_stream, on_demand};
+use super::limits::Scope;
 use super::validate::Constraints;
 use super::*;
 use crate::log::{Change, Reshard, Settings, Stream, StreamMeta, StreamMode};
@@ -27,6 +28,7 @@ impl Kinesis {
         &self,
         request: &RetentionRequest,
     ) -> Result<Done, KinesisError> {
+        self.admit(Operation::IncreaseStreamRetentionPeriod, &request.stream)?;
         self.change_retention(request, true)
     }
 
@@ -38,6 +40,7 @@ impl Kinesis {
         &self,
         request: &RetentionRequest,
     ) -> Result<Done, KinesisError> {
+        self.admit(Operation::DecreaseStreamRetentionPeriod, &request.stream)?;
         self.change_retention(request, false)
     }
 
@@ -96,7 +99,7 @@ impl Kinesis {
         &self,
         request: &EncryptionRequest,
     ) -> Result<Done, KinesisError> {
-        let stream = self.check_encryption(request)?;
+        let stream = self.check_encryption(Operation::StartStreamEncryption, request)?;
         let key = request.key_id.clone();
         let delay = self.options.delays.updating;
         self.begin(&stream, Change::Encrypt(key), delay, |_| Ok(()))?;
@@ -111,13 +114,17 @@ impl Kinesis {
         &self,
         request: &EncryptionRequest,
     ) -> Result<Done, KinesisError> {
-        let stream = self.check_encryption(request)?;
+        let stream = self.check_encryption(Operation::StopStreamEncryption, request)?;
         let delay = self.options.delays.updating;
         self.begin(&stream, Change::Encrypt(None), delay, |_| Ok(()))?;
         Ok(Done)
     }
 
-    fn check_encryption(&self, request: &EncryptionRequest) -> Result<Arc<Stream>, KinesisError> {
+    fn check_encryption(
+        &self,
+        operation: Operation,
+        request: &EncryptionRequest,
+    ) -> Result<Arc<Stream>, KinesisError> {
         let mut constraints = Constraints::new();
         check_stream(&mut constraints, &request.stream);
         constraints.required("encryptionType", request.encryption_type.as_ref());
@@ -134,6 +141,7 @@ impl Kinesis {
                 "EncryptionType must be KMS: it is the only valid value.",
             ));
         }
+        self.admit(operation, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let key = request.key_id.as_deref().unwrap_or_default();
         if !is_key_id(key) {
@@ -167,10 +175,12 @@ impl Kinesis {
         }
         constraints.one_of("streamModeDetails.streamMode", mode, &MODES);
         constraints.finish()?;
-        let stream = self.resolve(&StreamRef {
+        let reference = StreamRef {
             stream_name: None,
             stream_arn: request.stream_arn.clone(),
-        })?;
+        };
+        self.admit(Operation::UpdateStreamMode, &reference)?;
+        let stream = self.resolve(&reference)?;
         let mode = match mode.map(String::as_str) {
             Some("ON_DEMAND") => StreamMode::OnDemand,
             _ => StreamMode::Provisioned,
@@ -204,6 +214,7 @@ impl Kinesis {
             &["UNIFORM_SCALING"],
         );
         constraints.finish()?;
+        self.admit(Operation::UpdateShardCount, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let asked = request.target_shard_count.unwrap_or_default();
         let target = u32::try_from(asked).unwrap_or(u32::MAX);
@@ -230,11 +241,12 @@ impl Kinesis {
     /// Tells the limits of the account and what is used of them.
     ///
     /// # Errors
-    /// None so far.
+    /// Asked for too often.
     pub fn describe_limits(
         &self,
         _request: &DescribeLimitsRequest,
     ) -> Result<DescribeLimitsOutcome, KinesisError> {
+        self.admit(Operation::DescribeLimits, Scope::Account)?;
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         let open = streams.values().map(|stream| stream.open_shards()).sum();
         Ok(DescribeLimitsOutcome {

@@ -69,6 +69,7 @@ impl Kinesis {
             Some(token) => self.resume_list(token, now)?,
             None => self.begin_list(request)?,
         };
+        self.admit(Operation::ListShards, stream.name())?;
         if let status @ (Status::Creating | Status::Deleting) = stream.status() {
             return Err(self.not_active(stream.name(), status));
         }
@@ -168,6 +169,7 @@ impl Kinesis {
             HASH_KEY_PATTERN,
         );
         constraints.finish()?;
+        self.admit(Operation::SplitShard, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let number = self.parse_shard_id(
             &stream,
@@ -227,6 +229,7 @@ impl Kinesis {
             request.adjacent_shard_to_merge.as_ref(),
         );
         constraints.finish()?;
+        self.admit(Operation::MergeShards, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let number = self.parse_shard_id(
             &stream,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::control::{check_stream, limit_or, page};
+use super::limits::Scope;
 use super::validate::Constraints;
 use super::*;
 use crate::log::{ConsumerMeta, Settings};
@@ -75,6 +76,7 @@ impl Kinesis {
         constraints.required("tags", request.tags.as_ref());
         constraints.tag_map("tags", request.tags.as_ref());
         constraints.finish()?;
+        self.admit(Operation::AddTagsToStream, &request.stream)?;
         let more = request.tags.clone().unwrap_or_default();
         self.change_tags(&Resource::Stream(self.name_of(&request.stream)?), |tags| {
             add(tags, &more)
@@ -93,6 +95,7 @@ impl Kinesis {
         check_stream(&mut constraints, &request.stream);
         constraints.tag_keys("tagKeys", request.tag_keys.as_ref());
         constraints.finish()?;
+        self.admit(Operation::RemoveTagsFromStream, &request.stream)?;
         let keys = request.tag_keys.clone().unwrap_or_default();
         self.change_tags(&Resource::Stream(self.name_of(&request.stream)?), |tags| {
             remove(tags, &keys);
@@ -117,6 +120,7 @@ impl Kinesis {
         );
         constraints.number("limit", request.limit, 1, 50);
         constraints.finish()?;
+        self.admit(Operation::ListTagsForStream, &request.stream)?;
         let tags = self.resolve(&request.stream)?.settings().tags;
         let after = request.exclusive_start_tag_key.as_ref();
         let rest = tags
@@ -140,7 +144,7 @@ impl Kinesis {
         constraints.tag_map("tags", request.tags.as_ref());
         constraints.finish()?;
         let more = request.tags.clone().unwrap_or_default();
-        let resource = self.resource(request.resource_arn.as_deref().unwrap_or_default())?;
+        let resource = self.resource(Operation::TagResource, request.resource_arn.as_ref())?;
         self.change_tags(&resource, |tags| add(tags, &more))
     }
 
@@ -154,7 +158,7 @@ impl Kinesis {
         constraints.tag_keys("tagKeys", request.tag_keys.as_ref());
         constraints.finish()?;
         let keys = request.tag_keys.clone().unwrap_or_default();
-        let resource = self.resource(request.resource_arn.as_deref().unwrap_or_default())?;
+        let resource = self.resource(Operation::UntagResource, request.resource_arn.as_ref())?;
         self.change_tags(&resource, |tags| {
             remove(tags, &keys);
             Ok(())
@@ -172,7 +176,10 @@ impl Kinesis {
         let mut constraints = Constraints::new();
         check_arn(&mut constraints, request.resource_arn.as_ref());
         constraints.finish()?;
-        let resource = self.resource(request.resource_arn.as_deref().unwrap_or_default())?;
+        let resource = self.resource(
+            Operation::ListTagsForResource,
+            request.resource_arn.as_ref(),
+        )?;
         let mut settings = self.stream(resource.stream())?.settings();
         let tags = self.tags_of(&resource, &mut settings)?;
         Ok(ListTagsForResourceOutcome {
@@ -218,7 +225,14 @@ impl Kinesis {
         }
     }
 
-    fn resource(&self, arn: &str) -> Result<Resource, KinesisError> {
+    /// What the ARN of a call names; the call is counted.
+    fn resource(
+        &self,
+        operation: Operation,
+        arn: Option<&String>,
+    ) -> Result<Resource, KinesisError> {
+        let arn = arn.map(String::as_str).unwrap_or_default();
+        self.admit(operation, Scope::from_arn(arn))?;
         let name = self.name_in_arn(arn)?;
         Ok(match name.split_once("/consumer/") {
             Some((stream, consumer)) => Resource::Consumer {
