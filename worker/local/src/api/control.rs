@@ -225,7 +225,7 @@ impl Kinesis {
             stream_description_summary: StreamDescriptionSummary {
                 basics: self.basics(caller, &stream),
                 open_shard_count: shards.iter().filter(|shard| shard.closed.is_none()).count(),
-                consumer_count: 0,
+                consumer_count: self.consumer_count(&stream),
             },
         })
     }

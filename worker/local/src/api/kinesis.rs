@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
+use super::subscription::Subscriptions;
 use super::{KinesisError, StreamRef};
 use crate::clock::{Clock, SystemClock};
 use crate::log::{Birth, Shard, Stream, StreamMeta};
@@ -30,6 +32,17 @@ impl Default for Storage {
     }
 }
 
+/// How long what AWS does in the background takes here; nothing by default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// A stream or a consumer is CREATING.
+    pub creating: Duration,
+    /// A stream is UPDATING.
+    pub updating: Duration,
+    /// A stream or a consumer is DELETING.
+    pub deleting: Duration,
+}
+
 /// How to open a [`Kinesis`].
 #[derive(Debug, Clone)]
 pub struct KinesisOptions {
@@ -41,6 +54,8 @@ pub struct KinesisOptions {
     pub account_id: String,
     /// Bytes of the newest records that a durable log also keeps in memory, for readers at the tip.
     pub tail_bytes: usize,
+    /// How long CREATING, UPDATING and DELETING last.
+    pub delays: Delays,
 }
 
 impl Default for KinesisOptions {
@@ -50,6 +65,7 @@ impl Default for KinesisOptions {
             clock: Arc::new(SystemClock::new()),
             account_id: "000000000000".to_owned(),
             tail_bytes: 128 * 1024 * 1024,
+            delays: Delays::default(),
         }
     }
 }
@@ -77,6 +93,7 @@ pub struct Kinesis {
     pub(super) store: Option<Arc<DiskStore>>,
     pub(super) streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     ids: Mutex<Ids>,
+    pub(super) subscriptions: Subscriptions,
     /// Shards in all, refreshed by upkeep: what the memory for newest records is divided by.
     shards: AtomicUsize,
 }
@@ -93,6 +110,7 @@ impl Kinesis {
                 store: None,
                 streams: RwLock::default(),
                 ids: Mutex::default(),
+                subscriptions: Subscriptions::default(),
                 shards: AtomicUsize::new(0),
             });
         };
@@ -110,6 +128,7 @@ impl Kinesis {
         Ok(Self {
             streams: RwLock::new(streams.collect()),
             ids: Mutex::new(recovered.ids),
+            subscriptions: Subscriptions::default(),
             shards: AtomicUsize::new(recovered.tips.len()),
             store: Some(store),
             options,
@@ -237,6 +256,7 @@ impl Kinesis {
     /// The disk fails; calling again later is right.
     pub fn maintain(&self) -> Result<(), StoreError> {
         let now = self.now();
+        self.subscriptions.forget(self.options.clock.monotonic());
         let streams = self.all_streams();
         for stream in &streams {
             stream.trim(now, |meta| self.save(meta))?;

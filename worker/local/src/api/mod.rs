@@ -2,6 +2,7 @@
 //! reference, AWS's errors and messages. Must never know HTTP or tokio; records and shards are the
 //! log's business.
 
+mod consumers;
 mod control;
 mod data;
 mod error;
@@ -10,10 +11,12 @@ mod kinesis;
 mod operation;
 mod page;
 mod shards;
+mod subscription;
 mod types;
 mod validate;
 
 pub use error::{ErrorKind, KinesisError, NoSuchError};
-pub use kinesis::{Caller, Kinesis, KinesisOptions, Storage};
+pub use kinesis::{Caller, Delays, Kinesis, KinesisOptions, Storage};
 pub use operation::{NotServed, Operation};
+pub use subscription::Subscription;
 pub use types::*;

@@ -2,11 +2,13 @@
 //! JSON protocol carries. Absent and null are the same.
 
 mod common;
+mod consumers;
 mod data;
 mod shards;
 mod streams;
 
 pub use common::*;
+pub use consumers::*;
 pub use data::*;
 pub use shards::*;
 pub use streams::*;

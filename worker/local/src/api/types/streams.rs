@@ -128,7 +128,7 @@ pub struct StreamDescriptionSummary {
     pub basics: StreamBasics,
     /// Open shards.
     pub open_shard_count: usize,
-    /// Registered consumers: 0.
+    /// Registered consumers.
     pub consumer_count: usize,
 }
 
