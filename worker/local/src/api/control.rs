@@ -128,7 +128,7 @@ impl Kinesis {
             1024,
             10_240,
         );
-        constraints.tag_map("tags", request.tags.as_ref());
+        constraints.tags("tags", request.tags.as_ref());
         if let Some(mode) = mode {
             constraints.required("streamModeDetails.streamMode", mode.stream_mode.as_ref());
             constraints.one_of(
@@ -195,14 +195,14 @@ impl Kinesis {
         let with_consumers = request.enforce_consumer_deletion.unwrap_or_default();
         let delay = self.options.delays.deleting;
         self.begin(&stream, Change::Delete, delay, |meta| {
-            if meta.settings.consumers.is_empty() || with_consumers {
+            let consumers = self.consumer_count(&meta.settings);
+            if consumers == 0 || with_consumers {
                 return Ok(());
             }
             let (name, account) = (&meta.name, &self.options.account_id);
             let message = format!(
-                "Stream {name} under account {account} has {} registered consumers: deregister them, or set \
-                 EnforceConsumerDeletion.",
-                meta.settings.consumers.len()
+                "Stream {name} under account {account} has {consumers} registered consumers: deregister them, or \
+                 set EnforceConsumerDeletion."
             );
             Err(KinesisError::new(ErrorKind::ResourceInUse, message))
         })?;
@@ -321,7 +321,7 @@ impl Kinesis {
             stream_description_summary: StreamDescriptionSummary {
                 basics: self.basics(caller, &stream),
                 open_shard_count: shards.iter().filter(|shard| shard.closed.is_none()).count(),
-                consumer_count: settings.consumers.len(),
+                consumer_count: self.consumer_count(&settings),
             },
         })
     }

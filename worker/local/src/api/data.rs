@@ -8,7 +8,8 @@ use super::shards::{range_view, shard_id};
 use super::validate::{Constraints, HASH_KEY_PATTERN, MAX_RECORD_BYTES, SEQUENCE_PATTERN};
 use super::*;
 use crate::log::{
-    AppendError, ReadLimits, Record, Routes, SequenceNumber, Shard, StoredRecord, Stream, hash_key,
+    AppendError, Continuation, ReadLimits, Record, Routes, SequenceNumber, Shard, StoredRecord,
+    Stream, hash_key,
 };
 
 /// Limits of PutRecords and GetRecords (Kinesis API reference).
@@ -17,7 +18,7 @@ const MAX_PUT_BYTES: usize = 10 * 1024 * 1024;
 const MAX_GET_RECORDS: i64 = 10_000;
 const MAX_GET_BYTES: usize = 10 * 1024 * 1024;
 
-const ITERATOR_TYPES: [&str; 5] = [
+pub(super) const ITERATOR_TYPES: [&str; 5] = [
     "AFTER_SEQUENCE_NUMBER",
     "LATEST",
     "AT_TIMESTAMP",
@@ -212,7 +213,14 @@ impl Kinesis {
             .shard(number)
             .ok_or_else(|| self.no_shard(&stream, id))?;
         self.admit_iterator(stream.name(), &shard)?;
-        let position = self.position(&stream, &shard, request)?;
+        let place = Place {
+            operation: "GetShardIterator",
+            field: "StartingSequenceNumber",
+            kind: request.shard_iterator_type.as_deref().unwrap_or_default(),
+            sequence: request.starting_sequence_number.as_deref(),
+            timestamp: request.timestamp,
+        };
+        let position = self.position(&stream, &shard, &place)?;
         let iterator = self.iterator(&stream, number, position);
         Ok(GetShardIteratorOutcome {
             shard_iterator: iterator,
@@ -230,23 +238,25 @@ impl Kinesis {
         .encode()
     }
 
-    fn position(
+    /// The index of the first record to read from a place on.
+    pub(super) fn position(
         &self,
         stream: &Stream,
         shard: &Shard,
-        request: &GetShardIteratorRequest,
+        place: &Place<'_>,
     ) -> Result<u64, KinesisError> {
-        let kind = request.shard_iterator_type.as_deref().unwrap_or_default();
-        let sequence = request.starting_sequence_number.as_deref();
-        match (kind, sequence, request.timestamp) {
+        match (place.kind, place.sequence, place.timestamp) {
             // Not the horizon as it is now: expired records are dropped when the iterator is used.
             ("TRIM_HORIZON", None, None) => Ok(shard.trim_horizon()),
             ("LATEST", None, None) => Ok(shard.latest()),
-            ("AT_SEQUENCE_NUMBER", Some(sequence), None) => {
-                self.sequence_index(stream, shard, sequence)
-            }
-            ("AFTER_SEQUENCE_NUMBER", Some(sequence), None) => {
-                Ok(self.sequence_index(stream, shard, sequence)? + 1)
+            ("AT_SEQUENCE_NUMBER" | "AFTER_SEQUENCE_NUMBER", Some(sequence), None) => {
+                // At a continuation and after it are the same: it is no record's number.
+                let (sequence, after) = match sequence.parse::<Continuation>() {
+                    Ok(continuation) => (continuation.after.to_string(), true),
+                    Err(_) => (sequence.to_owned(), place.kind == "AFTER_SEQUENCE_NUMBER"),
+                };
+                let index = self.sequence_index(stream, shard, place, &sequence)?;
+                Ok(index + u64::from(after))
             }
             ("AT_TIMESTAMP", None, Some(timestamp)) => {
                 // The shard's own time, which stands still while a clock that was set back catches up.
@@ -260,7 +270,7 @@ impl Kinesis {
                 }
                 Ok(shard.position_at(timestamp.0)?)
             }
-            _ => Err(wrong_combination(kind, sequence, request.timestamp)),
+            _ => Err(wrong_combination(place)),
         }
     }
 
@@ -268,15 +278,17 @@ impl Kinesis {
         &self,
         stream: &Stream,
         shard: &Shard,
+        place: &Place<'_>,
         text: &str,
     ) -> Result<u64, KinesisError> {
+        let (operation, field) = (place.operation, place.field);
         let (id, name, account) = (
             shard_id(shard.number()),
             stream.name(),
             &self.options.account_id,
         );
         let used = format!(
-            "StartingSequenceNumber {text} used in GetShardIterator on shard {id} in stream {name} under account {account}"
+            "{field} {text} used in {operation} on shard {id} in stream {name} under account {account}"
         );
         let Ok(sequence) = text.parse::<SequenceNumber>() else {
             return Err(KinesisError::invalid_argument(format!(
@@ -285,7 +297,7 @@ impl Kinesis {
         };
         if sequence.shard != shard.number() {
             return Err(KinesisError::invalid_argument(format!(
-                "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a shard with {id}",
+                "Invalid {field}. It encodes {}, while it was used in a call to a shard with {id}",
                 shard_id(sequence.shard)
             )));
         }
@@ -342,6 +354,18 @@ impl Kinesis {
             child_shards: read.ended.then(|| child_shards(&stream, iterator.shard)),
         })
     }
+}
+
+/// A place in a shard, as GetShardIterator and SubscribeToShard ask for it.
+pub(super) struct Place<'a> {
+    /// For messages.
+    pub operation: &'static str,
+    /// The operation's name for `sequence`.
+    pub field: &'static str,
+    /// One of [`ITERATOR_TYPES`].
+    pub kind: &'a str,
+    pub sequence: Option<&'a str>,
+    pub timestamp: Option<Timestamp>,
 }
 
 /// The records of one call that go to one shard.
@@ -468,24 +492,21 @@ fn check_age(iterator: &ShardIterator, now: u64) -> Result<(), KinesisError> {
     ))
 }
 
-fn wrong_combination(
-    kind: &str,
-    sequence: Option<&str>,
-    timestamp: Option<Timestamp>,
-) -> KinesisError {
-    let given = match (sequence, timestamp) {
-        (Some(_), Some(_)) => "both a StartingSequenceNumber and a Timestamp",
-        (Some(_), None) => "also a StartingSequenceNumber",
-        (None, Some(_)) => "also a Timestamp",
-        (None, None) => "neither StartingSequenceNumber nor Timestamp",
+fn wrong_combination(place: &Place<'_>) -> KinesisError {
+    let (kind, field) = (place.kind, place.field);
+    let given = match (place.sequence, place.timestamp) {
+        (Some(_), Some(_)) => format!("both a {field} and a Timestamp"),
+        (Some(_), None) => format!("also a {field}"),
+        (None, Some(_)) => "also a Timestamp".to_owned(),
+        (None, None) => format!("neither {field} nor Timestamp"),
     };
     KinesisError::invalid_argument(format!(
-        "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or (2) TRIM_HORIZON or \
-         LATEST and no StartingSequenceNumber or (3) AT_TIMESTAMP and Timestamp. Request specified {kind} and {given}."
+        "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and {field} or (2) TRIM_HORIZON or \
+         LATEST and no {field} or (3) AT_TIMESTAMP and Timestamp. Request specified {kind} and {given}."
     ))
 }
 
-fn child_shards(stream: &Stream, number: u32) -> Vec<ChildShard> {
+pub(super) fn child_shards(stream: &Stream, number: u32) -> Vec<ChildShard> {
     let children = stream.children(number).into_iter();
     children
         .map(|child| ChildShard {

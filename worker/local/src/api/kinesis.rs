@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::limits::Limits;
 use super::shards::reshard_error;
+use super::subscription::Subscriptions;
 use super::{ErrorKind, KinesisError, StreamRef};
 use crate::clock::{Clock, SystemClock};
 use crate::log::{Birth, Change, ChangeError, Shard, Status, Stream, StreamMeta, When};
@@ -35,7 +36,7 @@ impl Default for Storage {
 
 /// How long a stream or consumer says that it isn't active yet or any more, as AWS's do for seconds to
 /// minutes. All zero by default: over when the call returns.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Delays {
     /// CREATING, of streams and consumers.
     pub creating: Duration,
@@ -98,6 +99,7 @@ pub struct Kinesis {
     pub(super) store: Option<Arc<DiskStore>>,
     pub(super) streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     ids: Mutex<Ids>,
+    pub(super) subscriptions: Subscriptions,
     /// Shards in all, refreshed by upkeep: what the memory for newest records is divided by.
     shards: AtomicUsize,
     pub(super) limits: Limits,
@@ -116,6 +118,7 @@ impl Kinesis {
                 store: None,
                 streams: RwLock::default(),
                 ids: Mutex::default(),
+                subscriptions: Subscriptions::default(),
                 shards: AtomicUsize::new(0),
             });
         };
@@ -133,6 +136,7 @@ impl Kinesis {
         Ok(Self {
             streams: RwLock::new(streams.collect()),
             ids: Mutex::new(recovered.ids),
+            subscriptions: Subscriptions::default(),
             shards: AtomicUsize::new(recovered.tips.len()),
             store: Some(store),
             limits: Limits::new(options.enforce_limits),
@@ -344,6 +348,7 @@ impl Kinesis {
                 tracing::warn!(%error, stream = stream.name(), "a change is still under way");
             }
         }
+        self.subscriptions.forget(self.options.clock.monotonic());
         let streams = self.all_streams();
         for stream in &streams {
             stream.trim(now, |meta| self.save(meta))?;

@@ -2,6 +2,7 @@
 //! reference, AWS's errors and messages. Must never know HTTP or tokio; records and shards are the
 //! log's business.
 
+mod consumers;
 mod control;
 mod data;
 mod error;
@@ -12,6 +13,7 @@ mod operation;
 mod page;
 mod settings;
 mod shards;
+mod subscription;
 mod tags;
 mod types;
 mod validate;
@@ -19,4 +21,5 @@ mod validate;
 pub use error::{ErrorKind, KinesisError, NoSuchError};
 pub use kinesis::{Caller, Delays, Kinesis, KinesisOptions, Storage};
 pub use operation::{NotServed, Operation};
+pub use subscription::Subscription;
 pub use types::*;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, PoisonError};
 
 use super::control::{check_stream, limit_or, page};
-use super::page::PageToken;
+use super::page::{PageToken, Token as _};
 use super::validate::{Constraints, HASH_KEY_PATTERN};
 use super::*;
 use crate::log::{

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::consumers::{ConsumerArn, no_consumer};
 use super::control::{check_stream, limit_or, page};
 use super::limits::Scope;
 use super::validate::Constraints;
@@ -16,7 +17,11 @@ type Tags = BTreeMap<String, String>;
 /// What an ARN names.
 enum Resource {
     Stream(String),
-    Consumer { stream: String, consumer: String },
+    Consumer {
+        stream: String,
+        name: String,
+        arn_seconds: u64,
+    },
 }
 
 /// Refuses what a resource's tags may not be: too many, or with characters that aren't allowed
@@ -74,7 +79,7 @@ impl Kinesis {
         let mut constraints = Constraints::new();
         check_stream(&mut constraints, &request.stream);
         constraints.required("tags", request.tags.as_ref());
-        constraints.tag_map("tags", request.tags.as_ref());
+        constraints.tags("tags", request.tags.as_ref());
         constraints.finish()?;
         self.admit(Operation::AddTagsToStream, &request.stream)?;
         let more = request.tags.clone().unwrap_or_default();
@@ -141,7 +146,7 @@ impl Kinesis {
         let mut constraints = Constraints::new();
         check_arn(&mut constraints, request.resource_arn.as_ref());
         constraints.required("tags", request.tags.as_ref());
-        constraints.tag_map("tags", request.tags.as_ref());
+        constraints.tags("tags", request.tags.as_ref());
         constraints.finish()?;
         let more = request.tags.clone().unwrap_or_default();
         let resource = self.resource(Operation::TagResource, request.resource_arn.as_ref())?;
@@ -208,19 +213,17 @@ impl Kinesis {
     ) -> Result<&'a mut Tags, KinesisError> {
         match resource {
             Resource::Stream(_) => Ok(&mut settings.tags),
-            Resource::Consumer { stream, consumer } => {
-                let (name, created) = consumer.rsplit_once(':').unwrap_or((consumer, ""));
+            Resource::Consumer {
+                stream,
+                name,
+                arn_seconds,
+            } => {
                 // A consumer made anew under the name is another one.
-                let same = |found: &&mut ConsumerMeta| {
-                    (found.created_millis / 1000).to_string() == created
-                };
+                let same = |found: &&mut ConsumerMeta| found.arn_seconds == *arn_seconds;
                 let found = settings.consumers.get_mut(name).filter(same);
-                found.map(|found| &mut found.tags).ok_or_else(|| {
-                    let account = &self.options.account_id;
-                    KinesisError::not_found(format!(
-                        "Consumer {name} of stream {stream} under account {account} not found."
-                    ))
-                })
+                found
+                    .map(|found| &mut found.tags)
+                    .ok_or_else(|| no_consumer(stream, name, &self.options.account_id))
             }
         }
     }
@@ -233,13 +236,13 @@ impl Kinesis {
     ) -> Result<Resource, KinesisError> {
         let arn = arn.map(String::as_str).unwrap_or_default();
         self.admit(operation, Scope::from_arn(arn))?;
-        let name = self.name_in_arn(arn)?;
-        Ok(match name.split_once("/consumer/") {
-            Some((stream, consumer)) => Resource::Consumer {
-                stream: stream.to_owned(),
-                consumer: consumer.to_owned(),
+        Ok(match ConsumerArn::parse(arn) {
+            Some(consumer) => Resource::Consumer {
+                stream: consumer.stream.to_owned(),
+                name: consumer.name.to_owned(),
+                arn_seconds: consumer.seconds,
             },
-            None => Resource::Stream(name),
+            None => Resource::Stream(self.name_in_arn(arn)?),
         })
     }
 }

@@ -59,6 +59,9 @@ pub struct Settings {
     /// Registered consumers, by name.
     #[serde(default)]
     pub consumers: BTreeMap<String, ConsumerMeta>,
+    /// The highest number in an ARN of a consumer that is gone.
+    #[serde(default)]
+    pub gone_consumer_seconds: u64,
     /// When the number of shards was set in the last 24 hours: milliseconds since the Unix epoch.
     #[serde(default)]
     pub scaled_millis: Vec<u64>,
@@ -75,6 +78,7 @@ impl Settings {
             encryption_key: None,
             tags: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            gone_consumer_seconds: 0,
             scaled_millis: Vec::new(),
         }
     }
@@ -92,6 +96,10 @@ pub struct ConsumerMeta {
     /// When it was deregistered, while it is being deleted.
     #[serde(default)]
     pub deleting_since_millis: Option<u64>,
+    /// The number in its ARN: seconds since the Unix epoch of its registration, or above it where a
+    /// consumer that is gone had that number.
+    #[serde(default)]
+    pub arn_seconds: u64,
     /// Tags by key.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -319,6 +327,17 @@ impl Stream {
         now_millis.saturating_sub(self.control().settings.retention_millis())
     }
 
+    /// What `look` finds in the settings as they are now; none once the stream is deleted.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Settings) -> T) -> Option<T> {
+        let control = self.control();
+        (!control.deleted).then(|| look(&control.settings))
+    }
+
+    /// Wakes all who wait for one of its shards.
+    pub fn wake(&self) {
+        self.shards().iter().for_each(|shard| shard.wake());
+    }
+
     /// What may be changed about it, as it is now.
     pub fn settings(&self) -> Settings {
         self.control().settings.clone()
@@ -353,6 +372,8 @@ impl Stream {
         let mut control = self.control_mut();
         forget(&self.describe(&control))?;
         control.deleted = true;
+        drop(control);
+        self.wake();
         Ok(())
     }
 

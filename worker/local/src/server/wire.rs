@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError, Operation};
+use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError, Operation, Subscription};
 
 /// Performs an operation on a JSON body and returns the answer's body.
 pub(super) fn call(
@@ -22,6 +22,10 @@ pub(super) fn call(
         Op::DeleteStream => empty(kinesis.delete_stream(&parse(body)?)),
         Op::DescribeLimits => json(kinesis.describe_limits(&parse(body)?)),
         Op::DescribeStream => json(kinesis.describe_stream(caller, &parse(body)?)),
+        Op::DeregisterStreamConsumer => empty(kinesis.deregister_stream_consumer(&parse(body)?)),
+        Op::DescribeStreamConsumer => json(kinesis.describe_stream_consumer(caller, &parse(body)?)),
+        Op::ListStreamConsumers => json(kinesis.list_stream_consumers(caller, &parse(body)?)),
+        Op::RegisterStreamConsumer => json(kinesis.register_stream_consumer(caller, &parse(body)?)),
         Op::DescribeStreamSummary => json(kinesis.describe_stream_summary(caller, &parse(body)?)),
         Op::GetRecords => json(kinesis.get_records(&parse(body)?)),
         Op::GetShardIterator => json(kinesis.get_shard_iterator(&parse(body)?)),
@@ -48,6 +52,11 @@ pub(super) fn call(
             format!("{other} isn't served yet."),
         )),
     }
+}
+
+/// SubscribeToShard, whose answer isn't a body but a subscription.
+pub(super) fn subscribe(kinesis: &Kinesis, body: &[u8]) -> Result<Subscription, KinesisError> {
+    kinesis.subscribe_to_shard(&parse(body)?)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, KinesisError> {

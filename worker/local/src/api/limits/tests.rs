@@ -267,15 +267,6 @@ fn keys_and_modes_change_only_so_often_a_day() {
 }
 
 #[test]
-fn a_sixth_stream_in_creation_is_refused() {
-    let (kinesis, _clock) = open(true);
-    kinesis.admit_creating("streams", 4).unwrap();
-    let error = kinesis.admit_creating("streams", 5).unwrap_err();
-    assert_eq!(error.kind, ErrorKind::LimitExceeded);
-    open(false).0.admit_creating("streams", 100).unwrap();
-}
-
-#[test]
 fn fan_out_is_paced_to_two_mebibytes_a_second() {
     let (kinesis, clock) = open(true);
     let mut waited = Duration::ZERO;
