@@ -13,7 +13,7 @@ mod tests;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::random::SplitMix64;
 pub use self::rules::{FaultsError, MAX_DELAY, MAX_RULES, Rule};
@@ -190,10 +190,15 @@ impl Script {
         hits
     }
 
-    /// Every rule with how many calls it matched and how often it struck, as JSON.
+    /// Every rule as JSON, with how many calls it `matched` and how often it struck (`hits`).
     #[must_use]
     pub fn report(&self) -> Value {
-        let rule = |running: &Running| json!({"rule": running.rule.to_json(), "matched": running.matched, "hits": running.hits});
+        let rule = |running: &Running| {
+            let mut rule = running.rule.to_json();
+            rule["matched"] = running.matched.into();
+            rule["hits"] = running.hits.into();
+            rule
+        };
         self.rules.iter().map(rule).collect()
     }
 }
