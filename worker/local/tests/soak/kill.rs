@@ -97,10 +97,18 @@ async fn write(door: Door, number: u32, mut writer: Writer, stop: Arc<AtomicBool
     writer
 }
 
-/// Reads all shards from their beginnings until the server is gone; digests of what it saw.
-async fn read(door: Door, stop: Arc<AtomicBool>) -> HashSet<u64> {
-    let mut seen = HashSet::new();
-    let mut iterators: HashMap<String, Option<String>> = HashMap::new();
+/// What a reader knows, over all rounds: iterators outlive the server.
+#[derive(Default)]
+struct Reader {
+    /// Digests of what it saw.
+    seen: HashSet<u64>,
+    /// By shard; none at its end.
+    iterators: HashMap<String, Option<String>>,
+}
+
+/// Reads all shards until the server is gone.
+async fn read(door: Door, mut reader: Reader, stop: Arc<AtomicBool>) -> Reader {
+    let Reader { seen, iterators } = &mut reader;
     while !stop.load(Ordering::SeqCst) {
         for shard in door.shards().await.unwrap_or_default() {
             if !iterators.contains_key(&shard.id)
@@ -122,7 +130,7 @@ async fn read(door: Door, stop: Arc<AtomicBool>) -> HashSet<u64> {
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    seen
+    reader
 }
 
 /// All records, parents before children: digests, checked to be in each lane's order.
@@ -180,7 +188,7 @@ fn tear(directory: &Path, chance: &mut Chance) {
     let end = bytes.iter().rposition(|byte| *byte != 0);
     let end = end.map_or(0, |last| last + 1);
     // The beginning of an earlier write is the beginning of one that might come.
-    let torn = 1 + chance.below(200.min(end as u64 / 2)) as usize;
+    let torn = 1 + chance.below(200.min(end as u64 / 2).max(1)) as usize;
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .open(&journal)
@@ -193,7 +201,7 @@ fn tear(directory: &Path, chance: &mut Chance) {
 async fn every_acknowledged_record_outlives_kills_torn_writes_and_full_disks_under_load() {
     let directory = tempfile::tempdir().unwrap();
     let mut writers: Vec<Writer> = (0..WRITERS).map(|_| Writer::default()).collect();
-    let mut seen = HashSet::new();
+    let mut reader = Reader::default();
     let mut chance = Chance(11);
     let (mut kills, mut torn, mut full_rounds, mut reshards) = (0, 0, 0, 0);
     let began = Instant::now();
@@ -215,7 +223,7 @@ async fn every_acknowledged_record_outlives_kills_torn_writes_and_full_disks_und
                 (task, refused)
             })
             .collect();
-        let reader = tokio::spawn(read(process.door(), stop.clone()));
+        let reading = tokio::spawn(read(process.door(), reader, stop.clone()));
         let resharder = {
             let (client, stop) = (client(&process.endpoint), stop.clone());
             let mut chance = Chance(chance.below(u64::MAX));
@@ -240,7 +248,7 @@ async fn every_acknowledged_record_outlives_kills_torn_writes_and_full_disks_und
             );
             writers.push(writer);
         }
-        seen.extend(reader.await.unwrap());
+        reader = reading.await.unwrap();
         reshards += resharder.await.unwrap();
         kills += 1;
         full_rounds += u64::from(full);
@@ -258,6 +266,7 @@ async fn every_acknowledged_record_outlives_kills_torn_writes_and_full_disks_und
             acknowledged += 1;
         }
     }
+    let seen = &reader.seen;
     let digests: HashSet<u64> = found.values().copied().collect();
     assert!(
         seen.is_subset(&digests),
