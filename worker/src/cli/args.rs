@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+use stockstream_crds::duration::GoDuration;
+
 use super::output::{ColourChoice, OutputFormat};
 use super::values::ByteSize;
 use crate::observe::log::{LogFormat, LogLevel};
@@ -57,6 +59,9 @@ Examples:
 
   # In memory
   stockstream kinesis --memory
+
+  # As slow to change as AWS's
+  stockstream kinesis --creating-delay 2s --updating-delay 2s
 
   # Any AWS client can talk to it
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4567 aws kinesis list-streams";
@@ -215,9 +220,33 @@ pub struct KinesisArgs {
     /// Keep streams in memory only
     #[arg(long, conflicts_with = "data")]
     pub memory: bool,
-    /// Trim the oldest records beyond this size, such as 512MiB or 2GiB
+    /// Trim the oldest records beyond this size, such as 512MiB or 2GiB [default: 10GiB, in memory 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub max_bytes: Option<ByteSize>,
+    /// How long streams and consumers are CREATING, such as 500ms or 2s [default: 0s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    pub creating_delay: GoDuration,
+    /// How long streams are UPDATING [default: 0s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    pub updating_delay: GoDuration,
+    /// How long streams and consumers are DELETING [default: 0s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    pub deleting_delay: GoDuration,
 }
 
 /// `stockstream inspect`.

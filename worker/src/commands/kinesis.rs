@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use stockstream_local::{DiskOptions, KinesisOptions, Server, ServerError, ServerOptions, Storage};
+use stockstream_local::{Delays, DiskOptions, KinesisOptions, Server, ServerOptions, Storage};
 
 use super::aws::LOCAL_REGION;
 use super::session::stop_signal;
@@ -16,7 +16,16 @@ const DEFAULT_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 /// `stockstream kinesis`.
 pub async fn run(args: KinesisArgs) -> Outcome {
     let data = (!args.memory).then_some(args.data.as_path());
-    let server = serve(args.listen, data, args.max_bytes.map(|size| size.0)).await?;
+    let options = KinesisOptions {
+        storage: storage(data, args.max_bytes.map(|size| size.0)),
+        delays: Delays {
+            creating: args.creating_delay.get(),
+            updating: args.updating_delay.get(),
+            deleting: args.deleting_delay.get(),
+        },
+        ..KinesisOptions::default()
+    };
+    let server = serve(args.listen, options).await?;
     let endpoint = server.endpoint();
     let place = match data {
         Some(path) => format!("data in {}", path.display()),
@@ -39,26 +48,19 @@ fn greeting(endpoint: &str, place: &str) -> String {
     )
 }
 
-/// Starts the embedded Kinesis in a directory, or in memory without one.
-pub async fn serve(
-    listen: SocketAddr,
-    data: Option<&Path>,
-    max_bytes: Option<u64>,
-) -> Result<Server, Failure> {
-    let max_bytes = max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
-    let storage = match data {
-        Some(path) => Storage::Directory(DiskOptions::new(path, max_bytes)),
-        None => Storage::Memory { max_bytes },
-    };
-    let options = ServerOptions {
-        listen,
-        kinesis: KinesisOptions {
-            storage,
-            ..KinesisOptions::default()
-        },
-    };
-    Server::start(options).await.map_err(|error| match error {
-        ServerError::PortInUse { .. } => Failure::failed(error),
-        other => Failure::failed(other),
-    })
+/// Where records are kept: in a directory, or in memory without one.
+pub fn storage(data: Option<&Path>, max_bytes: Option<u64>) -> Storage {
+    match (data, max_bytes) {
+        (Some(path), most) => {
+            Storage::Directory(DiskOptions::new(path, most.unwrap_or(DEFAULT_MAX_BYTES)))
+        }
+        (None, Some(max_bytes)) => Storage::Memory { max_bytes },
+        (None, None) => Storage::default(),
+    }
+}
+
+/// Starts the embedded Kinesis.
+pub async fn serve(listen: SocketAddr, kinesis: KinesisOptions) -> Result<Server, Failure> {
+    let options = ServerOptions { listen, kinesis };
+    Server::start(options).await.map_err(Failure::failed)
 }
