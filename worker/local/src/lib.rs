@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod clock;
+pub mod faults;
 pub mod log;
 mod server;
 pub mod store;

@@ -63,6 +63,14 @@ Examples:
   # As slow to change as AWS's
   stockstream kinesis --creating-delay 2s --updating-delay 2s
 
+  # As strict as AWS's: 1 MiB and 1,000 records a second into a shard
+  stockstream kinesis --memory --enforce-limits
+
+  # Every fifth read or so is throttled, the same ones on each run
+  echo '[{"operation": "GetRecords", "probability": 0.2, "seed": 7,
+          "fault": {"throttle": {}}}]' > faults.json
+  stockstream kinesis --memory --faults faults.json
+
   # Any AWS client can talk to it
   AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4567 aws kinesis list-streams";
 
@@ -183,6 +191,9 @@ pub struct DevArgs {
     /// Where the embedded Kinesis listens [default: a free port of 127.0.0.1]
     #[arg(long, value_name = "ADDR:PORT")]
     pub kinesis_listen: Option<SocketAddr>,
+    /// Let the embedded Kinesis refuse what AWS would: more than a shard takes or gives a second
+    #[arg(long)]
+    pub enforce_limits: bool,
     /// The form of the result.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -247,6 +258,12 @@ pub struct KinesisArgs {
         hide_default_value = true
     )]
     pub deleting_delay: GoDuration,
+    /// Refuse what AWS would: more than a shard takes or gives a second, calls that come too often
+    #[arg(long)]
+    pub enforce_limits: bool,
+    /// Let calls fail as the rules in this JSON file say; GET and PUT /_stockstream/faults shows and replaces them
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub faults: Option<PathBuf>,
 }
 
 /// `stockstream inspect`.

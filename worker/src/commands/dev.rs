@@ -179,9 +179,10 @@ async fn embedded_kinesis(args: &DevArgs) -> Result<Server, Failure> {
     let data = args.data_dir.join("kinesis");
     let options = KinesisOptions {
         storage: kinesis::storage((!args.memory).then_some(data.as_path()), None),
+        enforce_limits: args.enforce_limits,
         ..KinesisOptions::default()
     };
-    kinesis::serve(listen, options).await
+    kinesis::serve(listen, options, None).await
 }
 
 /// Makes the stream as the YAML wants it, unless it is there.
@@ -362,7 +363,7 @@ mod tests {
     #[tokio::test]
     async fn a_new_stream_gets_the_shards_and_the_retention_of_the_yaml_and_an_old_one_stays() {
         let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = kinesis::serve(listen, KinesisOptions::default())
+        let server = kinesis::serve(listen, KinesisOptions::default(), None)
             .await
             .unwrap();
         let client = aws::embedded("us-east-1", &server.endpoint());

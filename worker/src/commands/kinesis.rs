@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use stockstream_local::faults::Script;
 use stockstream_local::{Delays, DiskOptions, KinesisOptions, Server, ServerOptions, Storage};
 
 use super::aws::LOCAL_REGION;
@@ -15,6 +16,7 @@ const DEFAULT_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
 /// `stockstream kinesis`.
 pub async fn run(args: KinesisArgs) -> Outcome {
+    let faults = args.faults.as_deref().map(read_faults).transpose()?;
     let data = (!args.memory).then_some(args.data.as_path());
     let options = KinesisOptions {
         storage: storage(data, args.max_bytes.map(|size| size.0)),
@@ -23,9 +25,10 @@ pub async fn run(args: KinesisArgs) -> Outcome {
             updating: args.updating_delay.get(),
             deleting: args.deleting_delay.get(),
         },
+        enforce_limits: args.enforce_limits,
         ..KinesisOptions::default()
     };
-    let server = serve(args.listen, options).await?;
+    let server = serve(args.listen, options, faults).await?;
     let endpoint = server.endpoint();
     let place = match data {
         Some(path) => format!("data in {}", path.display()),
@@ -59,8 +62,50 @@ pub fn storage(data: Option<&Path>, max_bytes: Option<u64>) -> Storage {
     }
 }
 
-/// Starts the embedded Kinesis.
-pub async fn serve(listen: SocketAddr, kinesis: KinesisOptions) -> Result<Server, Failure> {
-    let options = ServerOptions { listen, kinesis };
+/// The scripted faults in a file. Without them nothing is started: a test that expects faults and gets none passes
+/// for the wrong reason.
+fn read_faults(path: &Path) -> Result<Script, Failure> {
+    let refused = |error: &dyn std::fmt::Display| {
+        let message = format!("--faults {}: {error}", path.display());
+        Failure::bad_input(message)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(&error))?;
+    Script::parse(&text).map_err(|error| refused(&error))
+}
+
+/// Starts the embedded Kinesis, with scripted faults if there are any to be.
+pub async fn serve(
+    listen: SocketAddr,
+    kinesis: KinesisOptions,
+    faults: Option<Script>,
+) -> Result<Server, Failure> {
+    let options = ServerOptions {
+        listen,
+        kinesis,
+        faults,
+    };
     Server::start(options).await.map_err(Failure::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::ExitStatus;
+
+    #[test]
+    fn faults_that_are_no_rules_are_bad_input_with_file_rule_and_field() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("faults.json");
+        let failure = read_faults(&path).unwrap_err();
+        assert_eq!(failure.status(), ExitStatus::BadInput);
+        std::fs::write(&path, r#"[{"fault": {"close": {}}, "probability": 2}]"#).unwrap();
+        let failure = read_faults(&path).unwrap_err();
+        assert_eq!(failure.status(), ExitStatus::BadInput);
+        let told = failure.to_string();
+        let expected = "faults.json: rule 1: probability is 2; allowed is a number from 0 to 1";
+        assert!(told.contains(expected), "{told}");
+        std::fs::write(&path, "[]").unwrap();
+        read_faults(&path).unwrap();
+    }
 }

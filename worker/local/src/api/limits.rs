@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use self::bucket::{Bucket, Rate, Rolling};
 use super::shards::shard_id;
+use super::target::stream_in_arn;
 use super::{ErrorKind, Kinesis, KinesisError, Operation, StreamRef};
 use crate::log::Shard;
 
@@ -76,9 +77,7 @@ impl<'a> From<&'a StreamRef> for Scope<'a> {
 impl<'a> Scope<'a> {
     /// The stream in a stream's or consumer's ARN.
     pub fn from_arn(arn: &'a str) -> Self {
-        let resource = arn.split_once(":stream/").map(|(_, resource)| resource);
-        let name = resource.and_then(|resource| resource.split('/').next());
-        name.map_or(Self::Account, Self::Stream)
+        stream_in_arn(arn).map_or(Self::Account, Self::Stream)
     }
 }
 

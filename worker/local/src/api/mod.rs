@@ -15,6 +15,7 @@ mod settings;
 mod shards;
 mod subscription;
 mod tags;
+mod target;
 mod types;
 mod validate;
 
@@ -22,4 +23,5 @@ pub use error::{ErrorKind, KinesisError, NoSuchError};
 pub use kinesis::{Caller, Delays, Kinesis, KinesisOptions, Storage};
 pub use operation::{NotServed, Operation};
 pub use subscription::Subscription;
+pub use target::Target;
 pub use types::*;

@@ -10,8 +10,9 @@ use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
 
 use super::event_stream::{self, EventStream};
-use super::wire;
+use super::{faulty, wire};
 use crate::api::{Caller, ErrorKind, Kinesis, KinesisError, Operation};
+use crate::faults::Faults;
 
 /// A PutRecords of 10 MiB is 14 MiB in base64; with 500 escaped partition keys it stays below this.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
@@ -27,29 +28,57 @@ enum Outcome {
     Events(EventStream),
 }
 
+/// How a request ends that isn't served.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// With an error.
+    Error(KinesisError),
+    /// Without an answer, the connection closed: only a scripted fault does that.
+    Closed,
+}
+
+impl From<KinesisError> for Ending {
+    fn from(error: KinesisError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("a scripted fault closed the connection")]
+pub(super) struct Closed;
+
 /// Answers a request; every failure becomes an answer too. `stopped` ends what would go on for long.
 pub(super) async fn answer(
     kinesis: Arc<Kinesis>,
+    faults: Option<&Faults>,
     request: Request<Incoming>,
     stopped: watch::Receiver<bool>,
-) -> Response<Body> {
-    match perform(kinesis, request, stopped).await {
+) -> Result<Response<Body>, Closed> {
+    Ok(match perform(kinesis, faults, request, stopped).await {
         Ok(Outcome::Body(body)) => response(StatusCode::OK, body, None),
         Ok(Outcome::Events(events)) => headed(Either::Right(events), event_stream::CONTENT_TYPE),
-        Err(error) => {
+        Err(Ending::Closed) => return Err(Closed),
+        Err(Ending::Error(error)) => {
             let status = StatusCode::from_u16(error.kind.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let body = serde_json::json!({"__type": error.kind.name(), "message": error.message});
             response(status, body.to_string().into_bytes(), Some(error.kind))
         }
-    }
+    })
 }
 
 async fn perform(
     kinesis: Arc<Kinesis>,
+    faults: Option<&Faults>,
     request: Request<Incoming>,
     stopped: watch::Receiver<bool>,
-) -> Result<Outcome, KinesisError> {
+) -> Result<Outcome, Ending> {
+    if let Some(faults) = faults
+        && request.uri().path() == faulty::PATH
+    {
+        return control_faults(faults, request).await;
+    }
     if request.method() != Method::POST || request.uri().path() != "/" {
         let message = format!(
             "{} {} isn't served: Kinesis takes POST / with the header X-Amz-Target. {}",
@@ -57,12 +86,50 @@ async fn perform(
             request.uri().path(),
             Operation::served()
         );
-        return Err(KinesisError::new(ErrorKind::UnknownOperation, message));
+        return Err(KinesisError::new(ErrorKind::UnknownOperation, message).into());
     }
     check_content_type(request.headers())?;
     let operation = operation(request.headers())?;
     let caller = caller(request.headers());
     let body = read_body(request.into_body()).await?;
+    let Some(faults) = faults else {
+        return Ok(operate(kinesis, caller, operation, body, stopped).await?);
+    };
+    let plan = faulty::before(faults, &kinesis, operation, body).await?;
+    let outcome = match plan.answered() {
+        Some(answer) => Ok(Outcome::Body(answer)),
+        None => operate(kinesis, caller, operation, plan.body.clone(), stopped).await,
+    };
+    match outcome {
+        _ if plan.drops_reply() => Err(Ending::Closed),
+        Ok(Outcome::Body(answer)) => Ok(Outcome::Body(plan.after(answer))),
+        other => Ok(other?),
+    }
+}
+
+/// Reads or replaces the scripted faults.
+async fn control_faults(faults: &Faults, request: Request<Incoming>) -> Result<Outcome, Ending> {
+    match *request.method() {
+        Method::GET => Ok(Outcome::Body(faulty::report(faults))),
+        Method::PUT => {
+            let body = read_body(request.into_body()).await?;
+            Ok(Outcome::Body(faulty::replace(faults, &body)?))
+        }
+        _ => {
+            let message = format!("{} takes GET and PUT.", faulty::PATH);
+            Err(KinesisError::new(ErrorKind::UnknownOperation, message).into())
+        }
+    }
+}
+
+/// Performs an operation.
+async fn operate(
+    kinesis: Arc<Kinesis>,
+    caller: Caller,
+    operation: Operation,
+    body: Bytes,
+    stopped: watch::Receiver<bool>,
+) -> Result<Outcome, KinesisError> {
     let durable = kinesis.is_durable();
     let call = move || {
         if operation == Operation::SubscribeToShard {

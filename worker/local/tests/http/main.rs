@@ -9,5 +9,6 @@
 )]
 
 mod client;
+mod faults;
 mod sdk;
 mod wire;
