@@ -10,4 +10,5 @@
 
 mod client;
 mod sdk;
+mod subscribe;
 mod wire;

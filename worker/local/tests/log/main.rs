@@ -9,9 +9,11 @@
 )]
 
 mod concurrency;
+mod consumers;
 mod durable;
 mod ferrokinesis;
 mod harness;
 mod model;
 mod operations;
+mod subscriptions;
 mod time;
