@@ -11,4 +11,5 @@
 mod client;
 mod faults;
 mod sdk;
+mod subscribe;
 mod wire;

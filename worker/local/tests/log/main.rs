@@ -9,6 +9,7 @@
 )]
 
 mod concurrency;
+mod consumers;
 mod durable;
 mod ferrokinesis;
 mod harness;
@@ -16,4 +17,5 @@ mod lifecycle;
 mod model;
 mod operations;
 mod settings;
+mod subscriptions;
 mod time;
