@@ -1,13 +1,14 @@
-//! A stream: its shards, how records are routed to them, and its settings. Resharding is in
-//! `reshard`; must never hand out names, ARNs or messages.
+//! A stream: its shards, how records are routed to them, and its settings. Changes that take a while
+//! are in `transition`, reshards in `reshard`; must never hand out names, ARNs or messages.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HashKeyRange, Shard, ShardMeta, ShardTip};
+use super::{HashKeyRange, Shard, ShardMeta, ShardTip, Status, Transition};
 use crate::store::{RecordStore, StoreError};
 
 /// Who decides the number of shards.
@@ -35,6 +36,9 @@ pub struct StreamMeta {
     pub next_shard: u32,
     /// All shards, open and closed, that haven't expired.
     pub shards: Vec<ShardMeta>,
+    /// The change under way.
+    #[serde(default)]
+    pub transition: Option<Transition>,
 }
 
 /// What may be changed about a stream at any time, beside its shards.
@@ -55,6 +59,9 @@ pub struct Settings {
     /// Registered consumers, by name.
     #[serde(default)]
     pub consumers: BTreeMap<String, ConsumerMeta>,
+    /// The highest number in an ARN of a consumer that is gone.
+    #[serde(default)]
+    pub gone_consumer_seconds: u64,
     /// When the number of shards was set in the last 24 hours: milliseconds since the Unix epoch.
     #[serde(default)]
     pub scaled_millis: Vec<u64>,
@@ -71,6 +78,7 @@ impl Settings {
             encryption_key: None,
             tags: BTreeMap::new(),
             consumers: BTreeMap::new(),
+            gone_consumer_seconds: 0,
             scaled_millis: Vec::new(),
         }
     }
@@ -88,6 +96,10 @@ pub struct ConsumerMeta {
     /// When it was deregistered, while it is being deleted.
     #[serde(default)]
     pub deleting_since_millis: Option<u64>,
+    /// The number in its ARN: seconds since the Unix epoch of its registration, or above it where a
+    /// consumer that is gone had that number.
+    #[serde(default)]
+    pub arn_seconds: u64,
     /// Tags by key.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
@@ -129,6 +141,7 @@ impl NewStream {
             settings: self.settings,
             next_shard: self.shards,
             shards: shards.collect(),
+            transition: None,
         }
     }
 }
@@ -139,6 +152,8 @@ pub struct Stream {
     name: String,
     created_millis: u64,
     pub(super) store: Option<Arc<dyn RecordStore>>,
+    /// Whether a change is under way: so that every call can ask without a lock.
+    pub(super) in_transition: AtomicBool,
     control: RwLock<Control>,
 }
 
@@ -146,6 +161,7 @@ pub struct Stream {
 #[derive(Debug)]
 pub(super) struct Control {
     pub deleted: bool,
+    pub transition: Option<Transition>,
     pub settings: Settings,
     pub next_shard: u32,
     pub shards: BTreeMap<u32, Arc<Shard>>,
@@ -181,6 +197,12 @@ impl Routes<'_> {
         self.control.open.get(after.checked_sub(1)?)
     }
 
+    /// Whether records are said to be encrypted.
+    #[must_use]
+    pub fn encrypted(&self) -> bool {
+        self.control.settings.encryption_key.is_some()
+    }
+
     /// Bytes of key and data a record may have.
     #[must_use]
     pub fn max_record_bytes(&self) -> usize {
@@ -202,8 +224,10 @@ impl Stream {
                 Arc::new(Shard::new(shard, tip, store.clone())),
             )
         });
+        let in_transition = AtomicBool::new(meta.transition.is_some());
         let mut control = Control {
             deleted: false,
+            transition: meta.transition,
             settings: meta.settings,
             next_shard: meta.next_shard,
             shards: shards.collect(),
@@ -214,6 +238,7 @@ impl Stream {
             name: meta.name,
             created_millis: meta.created_millis,
             store,
+            in_transition,
             control: RwLock::new(control),
         }
     }
@@ -248,13 +273,29 @@ impl Stream {
             settings: control.settings.clone(),
             next_shard: control.next_shard,
             shards: control.shards.values().map(|shard| shard.meta()).collect(),
+            transition: control.transition.clone(),
         }
+    }
+
+    /// Whether a change is under way.
+    pub fn in_transition(&self) -> bool {
+        self.in_transition.load(Ordering::Acquire)
+    }
+
+    /// What the stream says of itself.
+    pub fn status(&self) -> Status {
+        Status::of(self.control().transition.as_ref())
     }
 
     /// Holds the shards still for appends; none once the stream is deleted.
     pub fn routes(&self) -> Option<Routes<'_>> {
         let control = self.control();
         (!control.deleted).then_some(Routes { control })
+    }
+
+    /// How many shards are open.
+    pub fn open_shards(&self) -> usize {
+        self.control().open.len()
     }
 
     /// A shard by its number.
@@ -284,6 +325,17 @@ impl Stream {
     /// Records that arrived before are trimmed.
     pub fn cutoff(&self, now_millis: u64) -> u64 {
         now_millis.saturating_sub(self.control().settings.retention_millis())
+    }
+
+    /// What `look` finds in the settings as they are now; none once the stream is deleted.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Settings) -> T) -> Option<T> {
+        let control = self.control();
+        (!control.deleted).then(|| look(&control.settings))
+    }
+
+    /// Wakes all who wait for one of its shards.
+    pub fn wake(&self) {
+        self.shards().iter().for_each(|shard| shard.wake());
     }
 
     /// What may be changed about it, as it is now.
@@ -320,6 +372,8 @@ impl Stream {
         let mut control = self.control_mut();
         forget(&self.describe(&control))?;
         control.deleted = true;
+        drop(control);
+        self.wake();
         Ok(())
     }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
 
+use super::event_stream::{self, EventStream};
 use super::wire;
 use crate::api::{Caller, ErrorKind, Kinesis, KinesisError, Operation};
 
@@ -16,13 +18,24 @@ const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 const JSON: &str = "application/x-amz-json-1.1";
 
-/// Answers a request; every failure becomes an answer too.
+/// What an answer's body may be: all of it, or events as they come.
+type Body = Either<Full<Bytes>, EventStream>;
+
+/// What an operation gave.
+enum Outcome {
+    Body(Vec<u8>),
+    Events(EventStream),
+}
+
+/// Answers a request; every failure becomes an answer too. `stopped` ends what would go on for long.
 pub(super) async fn answer(
     kinesis: Arc<Kinesis>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    match perform(kinesis, request).await {
-        Ok(body) => response(StatusCode::OK, body, None),
+    stopped: watch::Receiver<bool>,
+) -> Response<Body> {
+    match perform(kinesis, request, stopped).await {
+        Ok(Outcome::Body(body)) => response(StatusCode::OK, body, None),
+        Ok(Outcome::Events(events)) => headed(Either::Right(events), event_stream::CONTENT_TYPE),
         Err(error) => {
             let status = StatusCode::from_u16(error.kind.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -35,7 +48,8 @@ pub(super) async fn answer(
 async fn perform(
     kinesis: Arc<Kinesis>,
     request: Request<Incoming>,
-) -> Result<Vec<u8>, KinesisError> {
+    stopped: watch::Receiver<bool>,
+) -> Result<Outcome, KinesisError> {
     if request.method() != Method::POST || request.uri().path() != "/" {
         let message = format!(
             "{} {} isn't served: Kinesis takes POST / with the header X-Amz-Target. {}",
@@ -49,12 +63,23 @@ async fn perform(
     let operation = operation(request.headers())?;
     let caller = caller(request.headers());
     let body = read_body(request.into_body()).await?;
-    if !kinesis.is_durable() {
-        return wire::call(&kinesis, &caller, operation, &body);
+    let durable = kinesis.is_durable();
+    let call = move || {
+        if operation == Operation::SubscribeToShard {
+            let subscription = wire::subscribe(&kinesis, &body)?;
+            return Ok(Outcome::Events(EventStream::new(
+                subscription,
+                durable,
+                stopped,
+            )));
+        }
+        wire::call(&kinesis, &caller, operation, &body).map(Outcome::Body)
+    };
+    if !durable {
+        return call();
     }
     // The disk may keep this waiting: not on the runtime's own threads.
-    let calling =
-        tokio::task::spawn_blocking(move || wire::call(&kinesis, &caller, operation, &body));
+    let calling = tokio::task::spawn_blocking(call);
     calling.await.unwrap_or_else(|error| {
         Err(KinesisError::new(
             ErrorKind::InternalFailure,
@@ -137,16 +162,23 @@ async fn read_body(body: Incoming) -> Result<Bytes, KinesisError> {
     }
 }
 
-fn response(status: StatusCode, body: Vec<u8>, error: Option<ErrorKind>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn response(status: StatusCode, body: Vec<u8>, error: Option<ErrorKind>) -> Response<Body> {
+    let mut response = headed(Either::Left(Full::new(Bytes::from(body))), JSON);
     *response.status_mut() = status;
+    if let Some(kind) = error {
+        let kind = HeaderValue::from_static(kind.name());
+        response.headers_mut().insert("x-amzn-errortype", kind);
+    }
+    response
+}
+
+/// A response with the headers that each has.
+fn headed(body: Body, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Ok(id) = HeaderValue::from_str(&request_id()) {
         headers.insert("x-amzn-requestid", id);
-    }
-    if let Some(kind) = error {
-        headers.insert("x-amzn-errortype", HeaderValue::from_static(kind.name()));
     }
     response
 }

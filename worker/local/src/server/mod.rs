@@ -1,6 +1,7 @@
 //! The server: listens, keeps the connections and runs the upkeep. Must never decide what an
 //! operation answers.
 
+mod event_stream;
 mod http;
 mod wire;
 
@@ -187,9 +188,10 @@ async fn serve(stream: TcpStream, kinesis: Arc<Kinesis>, mut stopped: watch::Rec
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
+    let stops = stopped.clone();
     let service = service_fn(move |request| {
-        let kinesis = kinesis.clone();
-        async move { Ok::<_, std::convert::Infallible>(http::answer(kinesis, request).await) }
+        let (kinesis, stops) = (kinesis.clone(), stops.clone());
+        async move { Ok::<_, std::convert::Infallible>(http::answer(kinesis, request, stops).await) }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

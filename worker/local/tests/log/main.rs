@@ -12,6 +12,8 @@ mod concurrency;
 mod durable;
 mod ferrokinesis;
 mod harness;
+mod lifecycle;
 mod model;
 mod operations;
+mod settings;
 mod time;

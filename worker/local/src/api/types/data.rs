@@ -84,7 +84,7 @@ pub struct PutRecordOutcome {
     pub shard_id: String,
     /// Its sequence number.
     pub sequence_number: SequenceNumber,
-    /// `NONE`.
+    /// `KMS` or `NONE`.
     pub encryption_type: &'static str,
 }
 
@@ -96,7 +96,7 @@ pub struct PutRecordsOutcome {
     pub failed_record_count: usize,
     /// One per record, in the request's order.
     pub records: Vec<PutRecordsResult>,
-    /// `NONE`.
+    /// `KMS` or `NONE`.
     pub encryption_type: &'static str,
 }
 
@@ -151,7 +151,7 @@ impl Serialize for RecordView {
             approximate_arrival_timestamp: Timestamp(self.0.arrival_millis),
             data: STANDARD.encode(record.data()),
             partition_key: record.partition_key(),
-            encryption_type: "NONE",
+            encryption_type: record.encryption_type(),
         }
         .serialize(serializer)
     }

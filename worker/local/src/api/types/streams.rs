@@ -1,8 +1,11 @@
 //! Requests and outcomes of the operations on streams.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{ShardView, StreamModeDetails, StreamRef, Timestamp};
+use crate::log::Status;
 
 /// `CreateStream`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -17,9 +20,22 @@ pub struct CreateStreamRequest {
     /// The largest record in KiB; 10,240 if not given (AWS: 1,024).
     #[serde(rename = "MaxRecordSizeInKiB")]
     pub max_record_size_in_kib: Option<i64>,
+    /// Tags by key.
+    pub tags: Option<BTreeMap<String, String>>,
 }
 
-/// `DeleteStream`, `DescribeStreamSummary`.
+/// `DeleteStream`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct DeleteStreamRequest {
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamRef,
+    /// Also when it has registered consumers.
+    pub enforce_consumer_deletion: Option<bool>,
+}
+
+/// `DescribeStreamSummary`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct StreamRequest {
@@ -81,8 +97,8 @@ pub struct StreamBasics {
     /// The ARN.
     #[serde(rename = "StreamARN")]
     pub stream_arn: String,
-    /// `ACTIVE`.
-    pub stream_status: &'static str,
+    /// Whether it is usable, or about to change.
+    pub stream_status: Status,
     /// The mode.
     pub stream_mode_details: StreamModeDetails,
     /// Hours that records are kept.
@@ -91,8 +107,11 @@ pub struct StreamBasics {
     pub stream_creation_timestamp: Timestamp,
     /// One entry without metrics.
     pub enhanced_monitoring: Vec<EnhancedMetrics>,
-    /// `NONE`.
+    /// `KMS` or `NONE`.
     pub encryption_type: &'static str,
+    /// The key, when encrypted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_id: Option<String>,
     /// The largest record in KiB.
     #[serde(rename = "MaxRecordSizeInKiB")]
     pub max_record_size_in_kib: usize,
@@ -128,7 +147,7 @@ pub struct StreamDescriptionSummary {
     pub basics: StreamBasics,
     /// Open shards.
     pub open_shard_count: usize,
-    /// Registered consumers: 0.
+    /// Registered consumers.
     pub consumer_count: usize,
 }
 
@@ -149,8 +168,8 @@ pub struct StreamSummary {
     /// The ARN.
     #[serde(rename = "StreamARN")]
     pub stream_arn: String,
-    /// `ACTIVE`.
-    pub stream_status: &'static str,
+    /// Whether it is usable, or about to change.
+    pub stream_status: Status,
     /// The mode.
     pub stream_mode_details: StreamModeDetails,
     /// When it was made.
