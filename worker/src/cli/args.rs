@@ -51,10 +51,9 @@ Examples:
   # Files as the source: ends when they do, with a summary
   stockstream worker -f backfill.yaml -o json";
 
-pub(super) const KINESIS_EXAMPLES: &str = "\
-Examples:
+pub(super) const KINESIS_EXAMPLES: &str = r#"Examples:
   # Durable, under ./kinesis-data
-  stockstream kinesis --listen 127.0.0.1:4567 \\
+  stockstream kinesis --listen 127.0.0.1:4567 \
       --data ./kinesis-data --max-bytes 2GiB
 
   # In memory
@@ -72,7 +71,7 @@ Examples:
   stockstream kinesis --memory --faults faults.json
 
   # Any AWS client can talk to it
-  AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4567 aws kinesis list-streams";
+  AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4567 aws kinesis list-streams"#;
 
 pub(super) const INSPECT_EXAMPLES: &str = "\
 Examples:

@@ -102,7 +102,7 @@ mod tests {
         std::fs::write(&path, r#"[{"fault": {"close": {}}, "probability": 2}]"#).unwrap();
         let failure = read_faults(&path).unwrap_err();
         assert_eq!(failure.status(), ExitStatus::BadInput);
-        let told = failure.to_string();
+        let told = format!("{failure:?}");
         let expected = "faults.json: rule 1: probability is 2; allowed is a number from 0 to 1";
         assert!(told.contains(expected), "{told}");
         std::fs::write(&path, "[]").unwrap();

@@ -271,7 +271,10 @@ fn a_continuation_of_another_shard_or_stream_is_refused() {
     let error = kinesis.subscribe_to_shard(&request).unwrap_err();
     assert_eq!(error.kind, ErrorKind::InvalidArgument);
     let mine = continuation(&mut subscribe(&kinesis, &consumer, "LATEST"));
-    let delete = StreamRequest { stream: stream() };
+    let delete = DeleteStreamRequest {
+        stream: stream(),
+        enforce_consumer_deletion: None,
+    };
     kinesis
         .deregister_stream_consumer(&by_arn(&consumer.consumer_arn))
         .unwrap();
