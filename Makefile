@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit generate check-generated advisories clean-cache
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis generate check-generated advisories clean-cache
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -37,6 +37,10 @@ deny: ## Check the dependencies' licences, bans and sources
 unit: ## Run the unit, property and doc tests only: make unit [ARGS="-p stockstream-core"]
 	@scripts/build.sh prepare
 	@. scripts/env.sh && cargo test $(or $(ARGS),--workspace --exclude stockstream-tests)
+
+soak-kinesis: ## The embedded Kinesis under load: a minute in memory, on disk and with kills; SECONDS=N for longer
+	@scripts/build.sh prepare
+	@. scripts/env.sh && STOCKSTREAM_SOAK_SECONDS=$(or $(SECONDS),60) cargo test --workspace --test soak -- --nocapture --test-threads 1
 
 generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
 	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate"

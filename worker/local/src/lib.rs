@@ -11,11 +11,12 @@
 
 pub mod api;
 pub mod clock;
+pub mod faults;
 pub mod log;
 mod server;
 pub mod store;
 
-pub use api::{Caller, ErrorKind, Kinesis, KinesisError, KinesisOptions, Storage};
+pub use api::{Caller, Delays, ErrorKind, Kinesis, KinesisError, KinesisOptions, Storage};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use server::{Server, ServerError, ServerOptions};
 pub use store::{DiskOptions, StoreError};

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueHint};
 
+use stockstream_crds::duration::GoDuration;
+
 use super::output::{ColourChoice, OutputFormat};
 use super::values::ByteSize;
 use crate::observe::log::{LogFormat, LogLevel};
@@ -49,17 +51,27 @@ Examples:
   # Files as the source: ends when they do, with a summary
   stockstream worker -f backfill.yaml -o json";
 
-pub(super) const KINESIS_EXAMPLES: &str = "\
-Examples:
+pub(super) const KINESIS_EXAMPLES: &str = r#"Examples:
   # Durable, under ./kinesis-data
-  stockstream kinesis --listen 127.0.0.1:4567 \\
+  stockstream kinesis --listen 127.0.0.1:4567 \
       --data ./kinesis-data --max-bytes 2GiB
 
   # In memory
   stockstream kinesis --memory
 
+  # As slow to change as AWS's
+  stockstream kinesis --creating-delay 2s --updating-delay 2s
+
+  # As strict as AWS's: 1 MiB and 1,000 records a second into a shard
+  stockstream kinesis --memory --enforce-limits
+
+  # Every fifth read or so is throttled, the same ones on each run
+  echo '[{"operation": "GetRecords", "probability": 0.2, "seed": 7,
+          "fault": {"throttle": {}}}]' > faults.json
+  stockstream kinesis --memory --faults faults.json
+
   # Any AWS client can talk to it
-  AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4567 aws kinesis list-streams";
+  AWS_ENDPOINT_URL_KINESIS=http://127.0.0.1:4567 aws kinesis list-streams"#;
 
 pub(super) const INSPECT_EXAMPLES: &str = "\
 Examples:
@@ -178,6 +190,9 @@ pub struct DevArgs {
     /// Where the embedded Kinesis listens [default: a free port of 127.0.0.1]
     #[arg(long, value_name = "ADDR:PORT")]
     pub kinesis_listen: Option<SocketAddr>,
+    /// Let the embedded Kinesis refuse what AWS would: more than a shard takes or gives a second
+    #[arg(long)]
+    pub enforce_limits: bool,
     /// The form of the result.
     #[command(flatten)]
     pub output: OutputArgs,
@@ -215,9 +230,39 @@ pub struct KinesisArgs {
     /// Keep streams in memory only
     #[arg(long, conflicts_with = "data")]
     pub memory: bool,
-    /// Trim the oldest records beyond this size, such as 512MiB or 2GiB
+    /// Trim the oldest records beyond this size, such as 512MiB or 2GiB [default: 10GiB, in memory 1GiB]
     #[arg(long, value_name = "SIZE")]
     pub max_bytes: Option<ByteSize>,
+    /// How long streams and consumers are CREATING, such as 500ms or 2s [default: 0s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    pub creating_delay: GoDuration,
+    /// How long streams are UPDATING [default: 0s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    pub updating_delay: GoDuration,
+    /// How long streams and consumers are DELETING [default: 0s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "0s",
+        hide_default_value = true
+    )]
+    pub deleting_delay: GoDuration,
+    /// Refuse what AWS would: more than a shard takes or gives a second, calls that come too often
+    #[arg(long)]
+    pub enforce_limits: bool,
+    /// Let calls fail as the rules in this JSON file say; GET and PUT /_stockstream/faults shows and replaces them
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub faults: Option<PathBuf>,
 }
 
 /// `stockstream inspect`.

@@ -11,7 +11,7 @@ use stockstream_crds::path::StoragePath;
 use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
 use stockstream_crds::spec::OnDataLoss;
 use stockstream_crds::{Pipeline, SourceSettings};
-use stockstream_local::Server;
+use stockstream_local::{KinesisOptions, Server};
 use tokio::task::JoinHandle;
 
 use super::session::{Manner, Session, host_name, shared};
@@ -177,7 +177,12 @@ async fn embedded_kinesis(args: &DevArgs) -> Result<Server, Failure> {
         .kinesis_listen
         .unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let data = args.data_dir.join("kinesis");
-    kinesis::serve(listen, (!args.memory).then_some(data.as_path()), None).await
+    let options = KinesisOptions {
+        storage: kinesis::storage((!args.memory).then_some(data.as_path()), None),
+        enforce_limits: args.enforce_limits,
+        ..KinesisOptions::default()
+    };
+    kinesis::serve(listen, options, None).await
 }
 
 /// Makes the stream as the YAML wants it, unless it is there.
@@ -357,7 +362,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_stream_gets_the_shards_and_the_retention_of_the_yaml_and_an_old_one_stays() {
-        let server = kinesis::serve(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), None, None)
+        let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = kinesis::serve(listen, KinesisOptions::default(), None)
             .await
             .unwrap();
         let client = aws::embedded("us-east-1", &server.endpoint());

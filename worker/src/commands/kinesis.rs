@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use stockstream_local::{DiskOptions, KinesisOptions, Server, ServerError, ServerOptions, Storage};
+use stockstream_local::faults::Script;
+use stockstream_local::{Delays, DiskOptions, KinesisOptions, Server, ServerOptions, Storage};
 
 use super::aws::LOCAL_REGION;
 use super::session::stop_signal;
@@ -15,8 +16,19 @@ const DEFAULT_MAX_BYTES: u64 = 10 * 1024 * 1024 * 1024;
 
 /// `stockstream kinesis`.
 pub async fn run(args: KinesisArgs) -> Outcome {
+    let faults = args.faults.as_deref().map(read_faults).transpose()?;
     let data = (!args.memory).then_some(args.data.as_path());
-    let server = serve(args.listen, data, args.max_bytes.map(|size| size.0)).await?;
+    let options = KinesisOptions {
+        storage: storage(data, args.max_bytes.map(|size| size.0)),
+        delays: Delays {
+            creating: args.creating_delay.get(),
+            updating: args.updating_delay.get(),
+            deleting: args.deleting_delay.get(),
+        },
+        enforce_limits: args.enforce_limits,
+        ..KinesisOptions::default()
+    };
+    let server = serve(args.listen, options, faults).await?;
     let endpoint = server.endpoint();
     let place = match data {
         Some(path) => format!("data in {}", path.display()),
@@ -39,26 +51,61 @@ fn greeting(endpoint: &str, place: &str) -> String {
     )
 }
 
-/// Starts the embedded Kinesis in a directory, or in memory without one.
+/// Where records are kept: in a directory, or in memory without one.
+pub fn storage(data: Option<&Path>, max_bytes: Option<u64>) -> Storage {
+    match (data, max_bytes) {
+        (Some(path), most) => {
+            Storage::Directory(DiskOptions::new(path, most.unwrap_or(DEFAULT_MAX_BYTES)))
+        }
+        (None, Some(max_bytes)) => Storage::Memory { max_bytes },
+        (None, None) => Storage::default(),
+    }
+}
+
+/// The scripted faults in a file. Without them nothing is started: a test that expects faults and gets none passes
+/// for the wrong reason.
+fn read_faults(path: &Path) -> Result<Script, Failure> {
+    let refused = |error: &dyn std::fmt::Display| {
+        let message = format!("--faults {}: {error}", path.display());
+        Failure::bad_input(message)
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(&error))?;
+    Script::parse(&text).map_err(|error| refused(&error))
+}
+
+/// Starts the embedded Kinesis, with scripted faults if there are any to be.
 pub async fn serve(
     listen: SocketAddr,
-    data: Option<&Path>,
-    max_bytes: Option<u64>,
+    kinesis: KinesisOptions,
+    faults: Option<Script>,
 ) -> Result<Server, Failure> {
-    let max_bytes = max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
-    let storage = match data {
-        Some(path) => Storage::Directory(DiskOptions::new(path, max_bytes)),
-        None => Storage::Memory { max_bytes },
-    };
     let options = ServerOptions {
         listen,
-        kinesis: KinesisOptions {
-            storage,
-            ..KinesisOptions::default()
-        },
+        kinesis,
+        faults,
     };
-    Server::start(options).await.map_err(|error| match error {
-        ServerError::PortInUse { .. } => Failure::failed(error),
-        other => Failure::failed(other),
-    })
+    Server::start(options).await.map_err(Failure::failed)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cli::ExitStatus;
+
+    #[test]
+    fn faults_that_are_no_rules_are_bad_input_with_file_rule_and_field() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("faults.json");
+        let failure = read_faults(&path).unwrap_err();
+        assert_eq!(failure.status(), ExitStatus::BadInput);
+        std::fs::write(&path, r#"[{"fault": {"close": {}}, "probability": 2}]"#).unwrap();
+        let failure = read_faults(&path).unwrap_err();
+        assert_eq!(failure.status(), ExitStatus::BadInput);
+        let told = format!("{failure:?}");
+        let expected = "faults.json: rule 1: probability is 2; allowed is a number from 0 to 1";
+        assert!(told.contains(expected), "{told}");
+        std::fs::write(&path, "[]").unwrap();
+        read_faults(&path).unwrap();
+    }
 }

@@ -1,21 +1,25 @@
-//! Operations on streams: create, delete, describe, list, retention.
+//! Operations on streams as wholes: create, delete, describe, list.
 
 use std::sync::{Arc, PoisonError};
 
+use super::limits::Scope;
+use super::settings::DEFAULT_RETENTION;
 use super::shards::shard_view;
+use super::tags::check_tags;
 use super::validate::{Constraints, MAX_RECORD_BYTES};
 use super::*;
-use crate::log::{NewStream, Stream, StreamMode};
+use crate::log::{Change, NewStream, Settings, Status, Stream, StreamMeta, StreamMode, Transition};
 
 /// Shards of all streams together, so that memory is bounded (AWS: 20,000 by default).
-const MAX_SHARDS: usize = 20_000;
+pub(super) const MAX_SHARDS: usize = 20_000;
 /// AWS's on-demand streams begin with four shards.
 const ON_DEMAND_SHARDS: u32 = 4;
-/// Hours (Kinesis API reference, IncreaseStreamRetentionPeriod).
-const DEFAULT_RETENTION: u32 = 24;
-const MAX_RETENTION: i64 = 8760;
+/// On-demand streams in all (Kinesis developer guide, quotas).
+pub(super) const MAX_ON_DEMAND_STREAMS: usize = 50;
+/// Streams in CREATING at once (Kinesis API reference, CreateStream).
+const MAX_CREATING: usize = 5;
 
-const MODES: [&str; 2] = ["PROVISIONED", "ON_DEMAND"];
+pub(super) const MODES: [&str; 2] = ["PROVISIONED", "ON_DEMAND"];
 
 pub(super) fn check_stream(constraints: &mut Constraints, stream: &StreamRef) {
     constraints.name("streamName", stream.stream_name.as_ref());
@@ -38,12 +42,18 @@ pub(super) fn limit_or(limit: Option<i64>, default: usize, most: usize) -> usize
 }
 
 impl Kinesis {
-    /// Makes a stream, active when this returns.
+    /// Makes a stream, active when its delay is over.
     ///
     /// # Errors
-    /// A field is invalid, the stream exists, there are too many shards, or the disk failed.
+    /// A field is invalid, the stream exists, there are too many shards, on-demand streams or streams
+    /// being created, or the disk failed.
     pub fn create_stream(&self, request: &CreateStreamRequest) -> Result<Done, KinesisError> {
         let new = self.check_create(request)?;
+        self.admit(Operation::CreateStream, new.name.as_str())?;
+        // A deletion that is over makes room for its name.
+        if let Some(before) = self.present(&new.name) {
+            self.settle(&before)?;
+        }
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         if streams.contains_key(&new.name) {
             let (name, account) = (&new.name, &self.options.account_id);
@@ -52,13 +62,58 @@ impl Kinesis {
         }
         let shards: usize = streams.values().map(|stream| stream.shards().len()).sum();
         self.check_shard_limit(shards, new.shards as usize)?;
+        if new.settings.mode == StreamMode::OnDemand {
+            self.check_on_demand_limit(on_demand(streams.values()))?;
+        }
+        self.check_creating_limit(streams.values())?;
         let birth = self.give_birth(new.shards);
-        let meta = new.describe(birth.birth, birth.first_uid);
+        let mut meta = new.describe(birth.birth, birth.first_uid);
+        let delay = self.options.delays.creating;
+        if !delay.is_zero() {
+            meta.transition = Some(Transition {
+                change: Change::Create,
+                since_millis: birth.now_millis,
+                due_millis: birth
+                    .now_millis
+                    .saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)),
+            });
+        }
         self.save(&meta)?;
         let name = meta.name.clone();
         let stream = Stream::new(meta, |_| Default::default(), self.record_store());
         streams.insert(name, Arc::new(stream));
         Ok(Done)
+    }
+
+    pub(super) fn present(&self, name: &str) -> Option<Arc<Stream>> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        streams.get(name).cloned()
+    }
+
+    pub(super) fn check_on_demand_limit(&self, present: usize) -> Result<(), KinesisError> {
+        if present < MAX_ON_DEMAND_STREAMS {
+            return Ok(());
+        }
+        let account = &self.options.account_id;
+        let message = format!(
+            "This request would exceed the limit of {MAX_ON_DEMAND_STREAMS} on-demand streams for the account {account}."
+        );
+        Err(KinesisError::new(ErrorKind::LimitExceeded, message))
+    }
+
+    fn check_creating_limit<'a>(
+        &self,
+        streams: impl Iterator<Item = &'a Arc<Stream>>,
+    ) -> Result<(), KinesisError> {
+        let creating = streams.filter(|stream| stream.status() == Status::Creating);
+        if creating.count() < MAX_CREATING {
+            return Ok(());
+        }
+        let account = &self.options.account_id;
+        let message = format!(
+            "The account {account} has {MAX_CREATING} streams in the CREATING state already: no more are allowed at a time."
+        );
+        Err(KinesisError::new(ErrorKind::LimitExceeded, message))
     }
 
     fn check_create(&self, request: &CreateStreamRequest) -> Result<NewStream, KinesisError> {
@@ -73,6 +128,7 @@ impl Kinesis {
             1024,
             10_240,
         );
+        constraints.tags("tags", request.tags.as_ref());
         if let Some(mode) = mode {
             constraints.required("streamModeDetails.streamMode", mode.stream_mode.as_ref());
             constraints.one_of(
@@ -102,12 +158,14 @@ impl Kinesis {
         let kib = request
             .max_record_size_in_kib
             .and_then(|kib| usize::try_from(kib).ok());
+        let largest = kib.map_or(MAX_RECORD_BYTES, |kib| kib * 1024);
+        let mut settings = Settings::new(mode, DEFAULT_RETENTION, largest);
+        settings.tags = request.tags.clone().unwrap_or_default();
+        check_tags(&settings.tags)?;
         Ok(NewStream {
             name: request.stream_name.clone().unwrap_or_default(),
             shards,
-            mode,
-            retention_hours: DEFAULT_RETENTION,
-            max_record_bytes: kib.map_or(MAX_RECORD_BYTES, |kib| kib * 1024),
+            settings,
         })
     }
 
@@ -127,48 +185,81 @@ impl Kinesis {
         Err(KinesisError::new(ErrorKind::LimitExceeded, message))
     }
 
-    /// Removes a stream and its records at once.
+    /// Removes a stream and its records when the delay is over.
     ///
     /// # Errors
-    /// There is no such stream, or the disk failed.
-    pub fn delete_stream(&self, request: &StreamRequest) -> Result<Done, KinesisError> {
-        let stream = self.check_and_resolve(&request.stream)?;
+    /// There is no such stream, it isn't active or has consumers that weren't given up too, or the
+    /// disk failed.
+    pub fn delete_stream(&self, request: &DeleteStreamRequest) -> Result<Done, KinesisError> {
+        let stream = self.check_and_resolve(Operation::DeleteStream, &request.stream)?;
+        let with_consumers = request.enforce_consumer_deletion.unwrap_or_default();
+        let delay = self.options.delays.deleting;
+        self.begin(&stream, Change::Delete, delay, |meta| {
+            let consumers = self.consumer_count(&meta.settings);
+            if consumers == 0 || with_consumers {
+                return Ok(());
+            }
+            let (name, account) = (&meta.name, &self.options.account_id);
+            let message = format!(
+                "Stream {name} under account {account} has {consumers} registered consumers: deregister them, or \
+                 set EnforceConsumerDeletion."
+            );
+            Err(KinesisError::new(ErrorKind::ResourceInUse, message))
+        })?;
+        if delay.is_zero() {
+            self.remove(&stream)?;
+        }
+        Ok(Done)
+    }
+
+    /// Removes a stream and its records.
+    pub(super) fn remove(&self, stream: &Arc<Stream>) -> Result<(), KinesisError> {
         let mut streams = self.streams.write().unwrap_or_else(PoisonError::into_inner);
         let current = streams
             .get(stream.name())
-            .filter(|current| Arc::ptr_eq(current, &stream));
+            .filter(|current| Arc::ptr_eq(current, stream));
         let current = current.ok_or_else(|| self.no_stream(stream.name()))?;
         current.delete(|meta| match &self.store {
             Some(store) => store.delete_stream(meta),
             None => Ok(()),
         })?;
         streams.remove(stream.name());
-        Ok(Done)
+        Ok(())
     }
 
-    fn check_and_resolve(&self, stream: &StreamRef) -> Result<Arc<Stream>, KinesisError> {
+    pub(super) fn check_and_resolve(
+        &self,
+        operation: Operation,
+        stream: &StreamRef,
+    ) -> Result<Arc<Stream>, KinesisError> {
         let mut constraints = Constraints::new();
         check_stream(&mut constraints, stream);
         constraints.finish()?;
+        self.admit(operation, stream)?;
         self.resolve(stream)
     }
 
     fn basics(&self, caller: &Caller, stream: &Stream) -> StreamBasics {
+        let status = stream.status();
         let meta = stream.meta();
         StreamBasics {
             stream_arn: self.arn(caller, &meta.name),
             stream_name: meta.name,
-            stream_status: "ACTIVE",
+            stream_status: status,
             stream_mode_details: StreamModeDetails {
-                stream_mode: meta.mode,
+                stream_mode: meta.settings.mode,
             },
-            retention_period_hours: meta.retention_hours,
+            retention_period_hours: meta.settings.retention_hours,
             stream_creation_timestamp: Timestamp(meta.created_millis),
             enhanced_monitoring: vec![EnhancedMetrics {
                 shard_level_metrics: Vec::new(),
             }],
-            encryption_type: "NONE",
-            max_record_size_in_kib: meta.max_record_bytes / 1024,
+            encryption_type: match meta.settings.encryption_key {
+                Some(_) => "KMS",
+                None => "NONE",
+            },
+            key_id: meta.settings.encryption_key,
+            max_record_size_in_kib: meta.settings.max_record_bytes / 1024,
         }
     }
 
@@ -189,12 +280,17 @@ impl Kinesis {
             request.exclusive_start_shard_id.as_ref(),
         );
         constraints.finish()?;
+        self.admit(Operation::DescribeStream, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let after = match &request.exclusive_start_shard_id {
             Some(id) => Some(self.parse_shard_id(&stream, id)?),
             None => None,
         };
-        let shards = self.listed(&stream);
+        // A stream that is being created has no shards to show yet.
+        let shards = match stream.status() {
+            Status::Creating => Vec::new(),
+            _ => self.listed(&stream),
+        };
         let shards = shards
             .iter()
             .filter(|shard| after.is_none_or(|after| shard.number() > after));
@@ -217,13 +313,15 @@ impl Kinesis {
         caller: &Caller,
         request: &StreamRequest,
     ) -> Result<DescribeStreamSummaryOutcome, KinesisError> {
-        let stream = self.check_and_resolve(&request.stream)?;
-        let shards = stream.meta().shards;
+        let stream = self.check_and_resolve(Operation::DescribeStreamSummary, &request.stream)?;
+        let StreamMeta {
+            shards, settings, ..
+        } = stream.meta();
         Ok(DescribeStreamSummaryOutcome {
             stream_description_summary: StreamDescriptionSummary {
                 basics: self.basics(caller, &stream),
                 open_shard_count: shards.iter().filter(|shard| shard.closed.is_none()).count(),
-                consumer_count: 0,
+                consumer_count: self.consumer_count(&settings),
             },
         })
     }
@@ -245,11 +343,15 @@ impl Kinesis {
         );
         constraints.text("nextToken", request.next_token.as_ref(), 1_048_576);
         constraints.finish()?;
+        self.admit(Operation::ListStreams, Scope::Account)?;
         // The token is the last name of the page before.
         let after = request
             .next_token
             .as_ref()
             .or(request.exclusive_start_stream_name.as_ref());
+        for stream in self.all_streams() {
+            self.settle(&stream)?;
+        }
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         let rest = streams
             .values()
@@ -258,9 +360,9 @@ impl Kinesis {
         let summaries = streams.iter().map(|stream| StreamSummary {
             stream_name: stream.name().to_owned(),
             stream_arn: self.arn(caller, stream.name()),
-            stream_status: "ACTIVE",
+            stream_status: stream.status(),
             stream_mode_details: StreamModeDetails {
-                stream_mode: stream.meta().mode,
+                stream_mode: stream.settings().mode,
             },
             stream_creation_timestamp: Timestamp(stream.created_millis()),
         });
@@ -275,69 +377,11 @@ impl Kinesis {
             next_token: last.filter(|_| has_more_streams),
         })
     }
+}
 
-    /// Keeps records longer.
-    ///
-    /// # Errors
-    /// The period is invalid or shorter, there is no such stream, or the disk failed.
-    pub fn increase_stream_retention_period(
-        &self,
-        request: &RetentionRequest,
-    ) -> Result<Done, KinesisError> {
-        self.change_retention(request, true)
-    }
-
-    /// Keeps records shorter; older ones are trimmed.
-    ///
-    /// # Errors
-    /// The period is invalid or longer, there is no such stream, or the disk failed.
-    pub fn decrease_stream_retention_period(
-        &self,
-        request: &RetentionRequest,
-    ) -> Result<Done, KinesisError> {
-        self.change_retention(request, false)
-    }
-
-    fn change_retention(&self, request: &RetentionRequest, up: bool) -> Result<Done, KinesisError> {
-        let mut constraints = Constraints::new();
-        check_stream(&mut constraints, &request.stream);
-        constraints.required(
-            "retentionPeriodHours",
-            request.retention_period_hours.as_ref(),
-        );
-        constraints.finish()?;
-        let hours = request.retention_period_hours.unwrap_or_default();
-        if !(i64::from(DEFAULT_RETENTION)..=MAX_RETENTION).contains(&hours) {
-            let bound = if hours > MAX_RETENTION {
-                "Maximum"
-            } else {
-                "Minimum"
-            };
-            let limit = if hours > MAX_RETENTION {
-                MAX_RETENTION
-            } else {
-                i64::from(DEFAULT_RETENTION)
-            };
-            return Err(KinesisError::invalid_argument(format!(
-                "{bound} allowed retention period is {limit} hours. Requested retention period ({hours} hours) is not allowed."
-            )));
-        }
-        let stream = self.resolve(&request.stream)?;
-        let current = i64::from(stream.meta().retention_hours);
-        if (up && hours < current) || (!up && hours > current) {
-            let (wanted, relation) = if up {
-                ("longer", "shorter")
-            } else {
-                ("shorter", "longer")
-            };
-            return Err(KinesisError::invalid_argument(format!(
-                "Requested retention period ({hours} hours) for stream {} can not be {relation} than existing retention period \
-                 ({current} hours): a {wanted} one is expected.",
-                stream.name()
-            )));
-        }
-        let hours = u32::try_from(hours).unwrap_or(DEFAULT_RETENTION);
-        stream.set_retention(hours, |meta| self.save(meta))?;
-        Ok(Done)
-    }
+/// How many of the streams are on demand.
+pub(super) fn on_demand<'a>(streams: impl Iterator<Item = &'a Arc<Stream>>) -> usize {
+    streams
+        .filter(|stream| stream.settings().mode == StreamMode::OnDemand)
+        .count()
 }

@@ -8,7 +8,8 @@ use super::shards::{range_view, shard_id};
 use super::validate::{Constraints, HASH_KEY_PATTERN, MAX_RECORD_BYTES, SEQUENCE_PATTERN};
 use super::*;
 use crate::log::{
-    AppendError, ReadLimits, Record, Routes, SequenceNumber, Shard, Stream, hash_key,
+    AppendError, Continuation, ReadLimits, Record, Routes, SequenceNumber, Shard, StoredRecord,
+    Stream, hash_key,
 };
 
 /// Limits of PutRecords and GetRecords (Kinesis API reference).
@@ -17,7 +18,7 @@ const MAX_PUT_BYTES: usize = 10 * 1024 * 1024;
 const MAX_GET_RECORDS: i64 = 10_000;
 const MAX_GET_BYTES: usize = 10 * 1024 * 1024;
 
-const ITERATOR_TYPES: [&str; 5] = [
+pub(super) const ITERATOR_TYPES: [&str; 5] = [
     "AFTER_SEQUENCE_NUMBER",
     "LATEST",
     "AT_TIMESTAMP",
@@ -64,7 +65,7 @@ impl Kinesis {
             HASH_KEY_PATTERN,
         );
         constraints.finish()?;
-        let stream = self.resolve(&StreamRef {
+        let stream = self.resolve_data(&StreamRef {
             stream_name: request.stream_name.clone(),
             stream_arn: request.stream_arn.clone(),
         })?;
@@ -76,11 +77,14 @@ impl Kinesis {
             .ok_or_else(|| self.no_stream(stream.name()))?;
         check_size(&routes, partition_key.len() + data.len())?;
         let shard = open_shard(&routes, key)?;
-        let appended = self.append(shard, vec![Record::new(partition_key, data)])?;
+        self.admit_put(stream.name(), shard, partition_key.len() + data.len())?;
+        let record = Record::new(partition_key, data).encrypted(routes.encrypted());
+        let encryption_type = record.encryption_type();
+        let appended = self.append(shard, vec![record])?;
         Ok(PutRecordOutcome {
             shard_id: shard_id(shard.number()),
             sequence_number: appended,
-            encryption_type: "NONE",
+            encryption_type,
         })
     }
 
@@ -111,7 +115,7 @@ impl Kinesis {
         request: &PutRecordsRequest,
     ) -> Result<PutRecordsOutcome, KinesisError> {
         let entries = check_put_records(request)?;
-        let stream = self.resolve(&StreamRef {
+        let stream = self.resolve_data(&StreamRef {
             stream_name: request.stream_name.clone(),
             stream_arn: request.stream_arn.clone(),
         })?;
@@ -122,12 +126,20 @@ impl Kinesis {
         let mut results: Vec<Option<PutRecordsResult>> = vec![None; entries.len()];
         let mut failure = None;
         let mut failed_record_count = 0;
-        for Run {
-            shard,
-            places,
-            records,
-        } in runs.into_values()
-        {
+        for run in runs.into_values() {
+            let (run, refused) = self.within_limits(stream.name(), run);
+            for (place, error) in refused {
+                failed_record_count += 1;
+                failed(&mut results, &[place], &error);
+            }
+            let Run {
+                shard,
+                places,
+                records,
+            } = run;
+            if records.is_empty() {
+                continue;
+            }
             match self.append(&shard, records) {
                 Ok(first) => written(&mut results, &places, shard.number(), first),
                 Err(error) => {
@@ -142,9 +154,34 @@ impl Kinesis {
             _ => Ok(PutRecordsOutcome {
                 failed_record_count,
                 records: results.into_iter().flatten().collect(),
-                encryption_type: "NONE",
+                encryption_type: if routes.encrypted() { "KMS" } else { "NONE" },
             }),
         }
+    }
+
+    /// What a shard still takes of a call in this second, entry by entry, and the others' errors. A
+    /// small record may so be written after a large one of the same call was refused: a client that
+    /// sends again what failed, as AWS asks for, gives up the call's order there too.
+    fn within_limits(&self, stream: &str, run: Run) -> (Run, Vec<(usize, KinesisError)>) {
+        let mut refused = Vec::new();
+        if !self.limits.enforced() {
+            return (run, refused);
+        }
+        let mut admitted = Run {
+            shard: run.shard,
+            places: Vec::with_capacity(run.places.len()),
+            records: Vec::with_capacity(run.records.len()),
+        };
+        for (place, record) in run.places.into_iter().zip(run.records) {
+            match self.admit_put(stream, &admitted.shard, record.payload_bytes()) {
+                Ok(()) => {
+                    admitted.places.push(place);
+                    admitted.records.push(record);
+                }
+                Err(error) => refused.push((place, error)),
+            }
+        }
+        (admitted, refused)
     }
 
     /// Gives out an iterator at a place in a shard.
@@ -169,13 +206,21 @@ impl Kinesis {
         let sequence = request.starting_sequence_number.as_ref();
         constraints.decimal("startingSequenceNumber", sequence, SEQUENCE_PATTERN);
         constraints.finish()?;
-        let stream = self.resolve(&request.stream)?;
+        let stream = self.resolve_data(&request.stream)?;
         let id = request.shard_id.as_deref().unwrap_or_default();
         let number = self.parse_shard_id(&stream, id)?;
         let shard = stream
             .shard(number)
             .ok_or_else(|| self.no_shard(&stream, id))?;
-        let position = self.position(&stream, &shard, request)?;
+        self.admit_iterator(stream.name(), &shard)?;
+        let place = Place {
+            operation: "GetShardIterator",
+            field: "StartingSequenceNumber",
+            kind: request.shard_iterator_type.as_deref().unwrap_or_default(),
+            sequence: request.starting_sequence_number.as_deref(),
+            timestamp: request.timestamp,
+        };
+        let position = self.position(&stream, &shard, &place)?;
         let iterator = self.iterator(&stream, number, position);
         Ok(GetShardIteratorOutcome {
             shard_iterator: iterator,
@@ -193,23 +238,25 @@ impl Kinesis {
         .encode()
     }
 
-    fn position(
+    /// The index of the first record to read from a place on.
+    pub(super) fn position(
         &self,
         stream: &Stream,
         shard: &Shard,
-        request: &GetShardIteratorRequest,
+        place: &Place<'_>,
     ) -> Result<u64, KinesisError> {
-        let kind = request.shard_iterator_type.as_deref().unwrap_or_default();
-        let sequence = request.starting_sequence_number.as_deref();
-        match (kind, sequence, request.timestamp) {
+        match (place.kind, place.sequence, place.timestamp) {
             // Not the horizon as it is now: expired records are dropped when the iterator is used.
             ("TRIM_HORIZON", None, None) => Ok(shard.trim_horizon()),
             ("LATEST", None, None) => Ok(shard.latest()),
-            ("AT_SEQUENCE_NUMBER", Some(sequence), None) => {
-                self.sequence_index(stream, shard, sequence)
-            }
-            ("AFTER_SEQUENCE_NUMBER", Some(sequence), None) => {
-                Ok(self.sequence_index(stream, shard, sequence)? + 1)
+            ("AT_SEQUENCE_NUMBER" | "AFTER_SEQUENCE_NUMBER", Some(sequence), None) => {
+                // At a continuation and after it are the same: it is no record's number.
+                let (sequence, after) = match sequence.parse::<Continuation>() {
+                    Ok(continuation) => (continuation.after.to_string(), true),
+                    Err(_) => (sequence.to_owned(), place.kind == "AFTER_SEQUENCE_NUMBER"),
+                };
+                let index = self.sequence_index(stream, shard, place, &sequence)?;
+                Ok(index + u64::from(after))
             }
             ("AT_TIMESTAMP", None, Some(timestamp)) => {
                 // The shard's own time, which stands still while a clock that was set back catches up.
@@ -223,7 +270,7 @@ impl Kinesis {
                 }
                 Ok(shard.position_at(timestamp.0)?)
             }
-            _ => Err(wrong_combination(kind, sequence, request.timestamp)),
+            _ => Err(wrong_combination(place)),
         }
     }
 
@@ -231,15 +278,17 @@ impl Kinesis {
         &self,
         stream: &Stream,
         shard: &Shard,
+        place: &Place<'_>,
         text: &str,
     ) -> Result<u64, KinesisError> {
+        let (operation, field) = (place.operation, place.field);
         let (id, name, account) = (
             shard_id(shard.number()),
             stream.name(),
             &self.options.account_id,
         );
         let used = format!(
-            "StartingSequenceNumber {text} used in GetShardIterator on shard {id} in stream {name} under account {account}"
+            "{field} {text} used in {operation} on shard {id} in stream {name} under account {account}"
         );
         let Ok(sequence) = text.parse::<SequenceNumber>() else {
             return Err(KinesisError::invalid_argument(format!(
@@ -248,7 +297,7 @@ impl Kinesis {
         };
         if sequence.shard != shard.number() {
             return Err(KinesisError::invalid_argument(format!(
-                "Invalid StartingSequenceNumber. It encodes {}, while it was used in a call to a shard with {id}",
+                "Invalid {field}. It encodes {}, while it was used in a call to a shard with {id}",
                 shard_id(sequence.shard)
             )));
         }
@@ -285,12 +334,17 @@ impl Kinesis {
         }
         let shard = stream.shard(iterator.shard);
         let shard = shard.ok_or_else(|| self.no_shard(&stream, &shard_id(iterator.shard)))?;
+        self.admit_read(stream.name(), &shard)?;
         shard.trim_before(stream.cutoff(now))?;
         let limits = ReadLimits {
             records: usize::try_from(request.limit.unwrap_or(MAX_GET_RECORDS)).unwrap_or(1),
             bytes: MAX_GET_BYTES,
         };
         let read = shard.read(iterator.position, limits, now)?;
+        self.charge_read(&shard, || {
+            let payload = |read: &StoredRecord| read.record.payload_bytes();
+            read.records.iter().map(payload).sum()
+        });
         let next =
             (!read.ended).then(|| self.iterator(&stream, iterator.shard, read.next_position));
         Ok(GetRecordsOutcome {
@@ -300,6 +354,18 @@ impl Kinesis {
             child_shards: read.ended.then(|| child_shards(&stream, iterator.shard)),
         })
     }
+}
+
+/// A place in a shard, as GetShardIterator and SubscribeToShard ask for it.
+pub(super) struct Place<'a> {
+    /// For messages.
+    pub operation: &'static str,
+    /// The operation's name for `sequence`.
+    pub field: &'static str,
+    /// One of [`ITERATOR_TYPES`].
+    pub kind: &'a str,
+    pub sequence: Option<&'a str>,
+    pub timestamp: Option<Timestamp>,
 }
 
 /// The records of one call that go to one shard.
@@ -328,7 +394,8 @@ fn route(
             records: Vec::new(),
         });
         run.places.push(place);
-        run.records.push(Record::new(partition_key, data));
+        let record = Record::new(partition_key, data).encrypted(routes.encrypted());
+        run.records.push(record);
     }
     Ok(runs)
 }
@@ -425,24 +492,21 @@ fn check_age(iterator: &ShardIterator, now: u64) -> Result<(), KinesisError> {
     ))
 }
 
-fn wrong_combination(
-    kind: &str,
-    sequence: Option<&str>,
-    timestamp: Option<Timestamp>,
-) -> KinesisError {
-    let given = match (sequence, timestamp) {
-        (Some(_), Some(_)) => "both a StartingSequenceNumber and a Timestamp",
-        (Some(_), None) => "also a StartingSequenceNumber",
-        (None, Some(_)) => "also a Timestamp",
-        (None, None) => "neither StartingSequenceNumber nor Timestamp",
+fn wrong_combination(place: &Place<'_>) -> KinesisError {
+    let (kind, field) = (place.kind, place.field);
+    let given = match (place.sequence, place.timestamp) {
+        (Some(_), Some(_)) => format!("both a {field} and a Timestamp"),
+        (Some(_), None) => format!("also a {field}"),
+        (None, Some(_)) => "also a Timestamp".to_owned(),
+        (None, None) => format!("neither {field} nor Timestamp"),
     };
     KinesisError::invalid_argument(format!(
-        "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and StartingSequenceNumber or (2) TRIM_HORIZON or \
-         LATEST and no StartingSequenceNumber or (3) AT_TIMESTAMP and Timestamp. Request specified {kind} and {given}."
+        "Must either specify (1) AT_SEQUENCE_NUMBER or AFTER_SEQUENCE_NUMBER and {field} or (2) TRIM_HORIZON or \
+         LATEST and no {field} or (3) AT_TIMESTAMP and Timestamp. Request specified {kind} and {given}."
     ))
 }
 
-fn child_shards(stream: &Stream, number: u32) -> Vec<ChildShard> {
+pub(super) fn child_shards(stream: &Stream, number: u32) -> Vec<ChildShard> {
     let children = stream.children(number).into_iter();
     children
         .map(|child| ChildShard {

@@ -4,10 +4,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-use super::{KinesisError, StreamRef};
+use super::limits::Limits;
+use super::shards::reshard_error;
+use super::subscription::Subscriptions;
+use super::{ErrorKind, KinesisError, StreamRef};
 use crate::clock::{Clock, SystemClock};
-use crate::log::{Birth, Shard, Stream, StreamMeta};
+use crate::log::{Birth, Change, ChangeError, Shard, Status, Stream, StreamMeta, When};
 use crate::store::{DiskOptions, DiskStore, Ids, RecordStore, StoreError};
 
 /// Where records are kept.
@@ -30,6 +34,18 @@ impl Default for Storage {
     }
 }
 
+/// How long a stream or consumer says that it isn't active yet or any more, as AWS's do for seconds to
+/// minutes. All zero by default: over when the call returns.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// CREATING, of streams and consumers.
+    pub creating: Duration,
+    /// UPDATING, of streams.
+    pub updating: Duration,
+    /// DELETING, of streams and consumers.
+    pub deleting: Duration,
+}
+
 /// How to open a [`Kinesis`].
 #[derive(Debug, Clone)]
 pub struct KinesisOptions {
@@ -41,6 +57,10 @@ pub struct KinesisOptions {
     pub account_id: String,
     /// Bytes of the newest records that a durable log also keeps in memory, for readers at the tip.
     pub tail_bytes: usize,
+    /// How long changes take.
+    pub delays: Delays,
+    /// Whether AWS's rates are enforced: what a shard takes and gives, and how often calls may come.
+    pub enforce_limits: bool,
 }
 
 impl Default for KinesisOptions {
@@ -50,6 +70,8 @@ impl Default for KinesisOptions {
             clock: Arc::new(SystemClock::new()),
             account_id: "000000000000".to_owned(),
             tail_bytes: 128 * 1024 * 1024,
+            delays: Delays::default(),
+            enforce_limits: false,
         }
     }
 }
@@ -77,8 +99,10 @@ pub struct Kinesis {
     pub(super) store: Option<Arc<DiskStore>>,
     pub(super) streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     ids: Mutex<Ids>,
+    pub(super) subscriptions: Subscriptions,
     /// Shards in all, refreshed by upkeep: what the memory for newest records is divided by.
     shards: AtomicUsize,
+    pub(super) limits: Limits,
 }
 
 impl Kinesis {
@@ -89,10 +113,12 @@ impl Kinesis {
     pub fn open(options: KinesisOptions) -> Result<Self, StoreError> {
         let Storage::Directory(disk) = &options.storage else {
             return Ok(Self {
+                limits: Limits::new(options.enforce_limits),
                 options,
                 store: None,
                 streams: RwLock::default(),
                 ids: Mutex::default(),
+                subscriptions: Subscriptions::default(),
                 shards: AtomicUsize::new(0),
             });
         };
@@ -110,8 +136,10 @@ impl Kinesis {
         Ok(Self {
             streams: RwLock::new(streams.collect()),
             ids: Mutex::new(recovered.ids),
+            subscriptions: Subscriptions::default(),
             shards: AtomicUsize::new(recovered.tips.len()),
             store: Some(store),
+            limits: Limits::new(options.enforce_limits),
             options,
         })
     }
@@ -161,13 +189,91 @@ impl Kinesis {
         KinesisError::not_found(format!("Stream {name} under account {account} not found."))
     }
 
-    /// The stream of that name.
+    /// The stream of that name, as it is now.
     pub(super) fn stream(&self, name: &str) -> Result<Arc<Stream>, KinesisError> {
-        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
-        streams
-            .get(name)
-            .cloned()
-            .ok_or_else(|| self.no_stream(name))
+        let found = {
+            let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+            streams.get(name).cloned()
+        };
+        let stream = found.ok_or_else(|| self.no_stream(name))?;
+        if self.settle(&stream)? {
+            return Err(self.no_stream(name));
+        }
+        Ok(stream)
+    }
+
+    /// Makes the change that is under way if it is time; true when the stream is gone by it.
+    pub(super) fn settle(&self, stream: &Arc<Stream>) -> Result<bool, KinesisError> {
+        let gone = stream
+            .settle(self.now(), &mut |shards| self.give_birth(shards), |meta| {
+                self.save(meta)
+            })
+            .map_err(|error| self.change_error(stream.name(), error))?;
+        if gone {
+            self.remove(stream)?;
+        }
+        Ok(gone)
+    }
+
+    /// Begins a change of a stream that takes `delay`; `prepare` may refuse it.
+    pub(super) fn begin(
+        &self,
+        stream: &Stream,
+        change: Change,
+        delay: Duration,
+        prepare: impl FnOnce(&mut StreamMeta) -> Result<(), KinesisError>,
+    ) -> Result<(), KinesisError> {
+        let when = When {
+            now_millis: self.now(),
+            delay_millis: u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+        };
+        stream
+            .begin(
+                change,
+                when,
+                |meta| prepare(meta).map_err(Refused::Request),
+                &mut |shards| self.give_birth(shards),
+                |meta| self.save(meta),
+            )
+            .map_err(|refused| match refused {
+                Refused::Request(error) => error,
+                Refused::Stream(error) => self.change_error(stream.name(), error),
+            })
+    }
+
+    fn change_error(&self, name: &str, error: ChangeError) -> KinesisError {
+        match error {
+            ChangeError::NotActive(status) => self.not_active(name, status),
+            ChangeError::Deleted => self.no_stream(name),
+            ChangeError::Reshard(error) => reshard_error(name, &self.options.account_id, error),
+            ChangeError::Store(error) => error.into(),
+        }
+    }
+
+    pub(super) fn not_active(&self, name: &str, status: Status) -> KinesisError {
+        let (account, status) = (&self.options.account_id, status.name());
+        KinesisError::new(
+            ErrorKind::ResourceInUse,
+            format!("Stream {name} under account {account} not ACTIVE, instead in state {status}"),
+        )
+    }
+
+    /// Refuses unless the stream is ACTIVE.
+    pub(super) fn check_active(&self, stream: &Stream) -> Result<(), KinesisError> {
+        match stream.status() {
+            Status::Active => Ok(()),
+            status => Err(self.not_active(stream.name(), status)),
+        }
+    }
+
+    /// The stream that a request names, by name or ARN, for reading and writing records: one that is
+    /// being created isn't there yet.
+    pub(super) fn resolve_data(&self, reference: &StreamRef) -> Result<Arc<Stream>, KinesisError> {
+        let stream = self.resolve(reference)?;
+        if stream.in_transition() && stream.status() == Status::Creating {
+            return Err(self.no_stream(stream.name()));
+        }
+        Ok(stream)
     }
 
     /// The stream that a request names, by name or ARN.
@@ -198,7 +304,7 @@ impl Kinesis {
     }
 
     /// The stream's name in an ARN such as `arn:aws:kinesis:us-east-1:000000000000:stream/ticks`.
-    fn name_in_arn(&self, arn: &str) -> Result<String, KinesisError> {
+    pub(super) fn name_in_arn(&self, arn: &str) -> Result<String, KinesisError> {
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
         let ["arn", partition, "kinesis", _region, account, resource] = parts[..] else {
             return Err(invalid_arn(arn));
@@ -225,7 +331,7 @@ impl Kinesis {
         )
     }
 
-    fn all_streams(&self) -> Vec<Arc<Stream>> {
+    pub(super) fn all_streams(&self) -> Vec<Arc<Stream>> {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         streams.values().cloned().collect()
     }
@@ -237,6 +343,12 @@ impl Kinesis {
     /// The disk fails; calling again later is right.
     pub fn maintain(&self) -> Result<(), StoreError> {
         let now = self.now();
+        for stream in &self.all_streams() {
+            if let Err(error) = self.settle(stream) {
+                tracing::warn!(%error, stream = stream.name(), "a change is still under way");
+            }
+        }
+        self.subscriptions.forget(self.options.clock.monotonic());
         let streams = self.all_streams();
         for stream in &streams {
             stream.trim(now, |meta| self.save(meta))?;
@@ -265,6 +377,18 @@ impl Kinesis {
     pub(super) fn tail_budget(&self) -> usize {
         (self.options.tail_bytes / self.shards.load(Ordering::Relaxed).max(1))
             .clamp(64 * 1024, 8 * 1024 * 1024)
+    }
+}
+
+/// Who refused a change: the request's own rules, or the stream.
+enum Refused {
+    Request(KinesisError),
+    Stream(ChangeError),
+}
+
+impl From<ChangeError> for Refused {
+    fn from(error: ChangeError) -> Self {
+        Self::Stream(error)
     }
 }
 

@@ -3,10 +3,13 @@
 use std::sync::{Arc, PoisonError};
 
 use super::control::{check_stream, limit_or, page};
-use super::page::PageToken;
+use super::page::{PageToken, Token as _};
 use super::validate::{Constraints, HASH_KEY_PATTERN};
 use super::*;
-use crate::log::{HashKeyRange, ReshardError, Shard, ShardMeta, Stream};
+use crate::log::{
+    Change, HashKeyRange, Reshard, ReshardError, Shard, ShardMeta, Status, Stream, StreamMeta,
+    StreamMode,
+};
 
 const FILTERS: [&str; 6] = [
     "AFTER_SHARD_ID",
@@ -66,6 +69,10 @@ impl Kinesis {
             Some(token) => self.resume_list(token, now)?,
             None => self.begin_list(request)?,
         };
+        self.admit(Operation::ListShards, stream.name())?;
+        if let status @ (Status::Creating | Status::Deleting) = stream.status() {
+            return Err(self.not_active(stream.name(), status));
+        }
         let selected = Selection::new(filter.as_ref(), now, &stream)?;
         let shards = self.listed(&stream);
         let shards = shards.iter().filter(|shard| {
@@ -145,10 +152,11 @@ impl Kinesis {
         })
     }
 
-    /// Splits a shard at once.
+    /// Splits a shard.
     ///
     /// # Errors
-    /// A field is invalid, there is no such stream or shard, it is closed, or the disk failed.
+    /// A field is invalid, there is no such stream or shard, it is closed, the
+    /// stream isn't active or is on demand, or the disk failed.
     pub fn split_shard(&self, request: &SplitShardRequest) -> Result<Done, KinesisError> {
         let mut constraints = Constraints::new();
         check_stream(&mut constraints, &request.stream);
@@ -161,6 +169,7 @@ impl Kinesis {
             HASH_KEY_PATTERN,
         );
         constraints.finish()?;
+        self.admit(Operation::SplitShard, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let number = self.parse_shard_id(
             &stream,
@@ -168,15 +177,41 @@ impl Kinesis {
         )?;
         let key = request.new_starting_hash_key.as_deref().unwrap_or_default();
         // A key beyond the key space is outside of every shard, as its last key is.
-        let key = key.parse().unwrap_or(u128::MAX);
-        self.check_shard_limit(self.shard_count(), 2)?;
-        stream
-            .split_shard(number, key, self.give_birth(2), |meta| self.save(meta))
-            .map_err(|error| self.reshard_error(&stream, error))?;
+        let new_starting_hash_key = key.parse().unwrap_or(u128::MAX);
+        let split = Reshard::Split {
+            shard: number,
+            new_starting_hash_key,
+        };
+        self.reshard(&stream, split, 2)
+    }
+
+    /// Begins a reshard that makes `more` shards, as documented only of a provisioned stream.
+    fn reshard(
+        &self,
+        stream: &Stream,
+        reshard: Reshard,
+        more: usize,
+    ) -> Result<Done, KinesisError> {
+        self.check_shard_limit(self.shard_count(), more)?;
+        let delay = self.options.delays.updating;
+        self.begin(stream, Change::Reshard(reshard), delay, |meta| {
+            self.check_provisioned(meta)
+        })?;
         Ok(Done)
     }
 
-    /// Merges two adjacent shards at once.
+    pub(super) fn check_provisioned(&self, meta: &StreamMeta) -> Result<(), KinesisError> {
+        if meta.settings.mode == StreamMode::Provisioned {
+            return Ok(());
+        }
+        let (name, account) = (&meta.name, &self.options.account_id);
+        let message = format!(
+            "Stream {name} under account {account} is in ON_DEMAND mode: its shards can only be changed in PROVISIONED mode."
+        );
+        Err(KinesisError::new(ErrorKind::Validation, message))
+    }
+
+    /// Merges two adjacent shards.
     ///
     /// # Errors
     /// A field is invalid, there is no such stream or shard, they are closed or not adjacent, or the disk failed.
@@ -194,6 +229,7 @@ impl Kinesis {
             request.adjacent_shard_to_merge.as_ref(),
         );
         constraints.finish()?;
+        self.admit(Operation::MergeShards, &request.stream)?;
         let stream = self.resolve(&request.stream)?;
         let number = self.parse_shard_id(
             &stream,
@@ -206,43 +242,41 @@ impl Kinesis {
                 .as_deref()
                 .unwrap_or_default(),
         )?;
-        self.check_shard_limit(self.shard_count(), 1)?;
-        stream
-            .merge_shards(number, adjacent, self.give_birth(1), |meta| self.save(meta))
-            .map_err(|error| self.reshard_error(&stream, error))?;
-        Ok(Done)
+        let merge = Reshard::Merge {
+            shard: number,
+            adjacent,
+        };
+        self.reshard(&stream, merge, 1)
     }
 
-    fn shard_count(&self) -> usize {
+    pub(super) fn shard_count(&self) -> usize {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
         streams.values().map(|stream| stream.shards().len()).sum()
     }
+}
 
-    fn reshard_error(&self, stream: &Stream, error: ReshardError) -> KinesisError {
-        let (name, account) = (stream.name(), &self.options.account_id);
-        let place = format!("in stream {name} under account {account}");
-        match error {
-            ReshardError::NoSuchShard(number) => KinesisError::not_found(format!(
-                "Could not find shard {} {place}.",
-                shard_id(number)
-            )),
-            ReshardError::Closed(number) => KinesisError::invalid_argument(format!(
-                "Shard {} {place} has already been merged or split, and thus is not eligible for merging or splitting.",
-                shard_id(number)
-            )),
-            ReshardError::NotInside { key, range } => KinesisError::invalid_argument(format!(
-                "NewStartingHashKey {key} used in SplitShard() {place} is not both greater than one plus the shard's \
-                 StartingHashKey {} and less than the shard's EndingHashKey {}.",
-                range.start, range.end
-            )),
-            ReshardError::NotAdjacent(one, other) => KinesisError::invalid_argument(format!(
-                "Shards {} and {} {place} are not an adjacent pair of shards eligible for merging",
-                shard_id(one),
-                shard_id(other)
-            )),
-            ReshardError::Deleted => self.no_stream(name),
-            ReshardError::Store(error) => error.into(),
-        }
+/// Why a stream's shards can't be changed so, as AWS says it.
+pub(super) fn reshard_error(name: &str, account: &str, error: ReshardError) -> KinesisError {
+    let place = format!("in stream {name} under account {account}");
+    match error {
+        ReshardError::NoSuchShard(number) => KinesisError::not_found(format!(
+            "Could not find shard {} {place}.",
+            shard_id(number)
+        )),
+        ReshardError::Closed(number) => KinesisError::invalid_argument(format!(
+            "Shard {} {place} has already been merged or split, and thus is not eligible for merging or splitting.",
+            shard_id(number)
+        )),
+        ReshardError::NotInside { key, range } => KinesisError::invalid_argument(format!(
+            "NewStartingHashKey {key} used in SplitShard() {place} is not both greater than one plus the shard's \
+             StartingHashKey {} and less than the shard's EndingHashKey {}.",
+            range.start, range.end
+        )),
+        ReshardError::NotAdjacent(one, other) => KinesisError::invalid_argument(format!(
+            "Shards {} and {} {place} are not an adjacent pair of shards eligible for merging",
+            shard_id(one),
+            shard_id(other)
+        )),
     }
 }
 

@@ -1,8 +1,10 @@
 //! AWS's constraints on fields and the messages for breaking them. Limits are the Kinesis API
 //! reference's.
 
+use std::collections::BTreeMap;
 use std::fmt::Display;
 
+use super::consumers::ConsumerArn;
 use super::{ErrorKind, KinesisError};
 
 /// Characters in a stream's name at most.
@@ -11,6 +13,12 @@ pub(super) const MAX_NAME: usize = 128;
 const MAX_PARTITION_KEY: usize = 256;
 /// Bytes of data in a record at most: 10 MiB.
 pub(super) const MAX_RECORD_BYTES: usize = 10 * 1024 * 1024;
+/// Tags a stream or a consumer may have.
+const MAX_TAGS: usize = 200;
+/// Characters in a tag's key at most.
+const MAX_TAG_KEY: usize = 128;
+/// Characters in a tag's value at most.
+const MAX_TAG_VALUE: usize = 256;
 /// Characters of a refused value that a message repeats.
 const MAX_SHOWN: usize = 256;
 
@@ -154,6 +162,18 @@ impl Constraints {
         }
     }
 
+    /// Keys of tags: 1 to 50 of 1 to 128 characters.
+    pub fn tag_keys(&mut self, field: &str, value: Option<&Vec<String>>) {
+        self.list(field, value, 50);
+        for key in value.into_iter().flatten() {
+            if !(1..=128).contains(&key.chars().count()) {
+                let constraint = "Member must satisfy constraint: [Member must have length less than or equal to 128, Member must \
+                                  have length greater than or equal to 1]";
+                self.fail(Some(key), field, constraint);
+            }
+        }
+    }
+
     /// A record's data.
     pub fn data(&mut self, field: &str, value: Option<&super::Blob>) {
         self.required(field, value);
@@ -166,12 +186,45 @@ impl Constraints {
         }
     }
 
+    /// Tags by key: 1 to 50.
+    pub fn tags(&mut self, field: &str, tags: Option<&BTreeMap<String, String>>) {
+        let Some(tags) = tags else { return };
+        self.count(field, tags.len(), MAX_TAGS);
+        for (key, value) in tags.iter().take(MAX_TAGS) {
+            self.length(&format!("{field}.key"), key, MAX_TAG_KEY);
+            if value.chars().count() > MAX_TAG_VALUE {
+                self.fail(
+                    Some(value),
+                    &format!("{field}.value"),
+                    &format!("Member must have length less than or equal to {MAX_TAG_VALUE}"),
+                );
+            }
+        }
+    }
+
+    /// The ARN of a consumer, if given.
+    pub fn consumer_arn(&mut self, field: &str, value: Option<&String>) {
+        let Some(value) = value else { return };
+        self.length(field, value, 2048);
+        if ConsumerArn::parse(value).is_none() {
+            let constraint = format!(
+                "Member must satisfy regular expression pattern: {}",
+                ConsumerArn::PATTERN
+            );
+            self.fail(Some(value), field, &constraint);
+        }
+    }
+
     /// A list of 1 to `most` members.
     pub fn list<T>(&mut self, field: &str, value: Option<&Vec<T>>, most: usize) {
         self.required(field, value);
-        let Some(length) = value.map(Vec::len) else {
-            return;
-        };
+        if let Some(value) = value {
+            self.count(field, value.len(), most);
+        }
+    }
+
+    /// So many members, 1 to `most`.
+    fn count(&mut self, field: &str, length: usize, most: usize) {
         let shown = format!("[{length} members]");
         if length < 1 {
             self.fail(

@@ -7,10 +7,14 @@ mod reshard;
 mod sequence;
 mod shard;
 mod stream;
+mod transition;
+mod waiters;
 
 pub use hash::{HashKeyRange, hash_key};
 pub use record::{Record, StoredRecord};
-pub use reshard::{Birth, ReshardError};
-pub use sequence::{ParseSequenceError, SequenceNumber};
+pub use reshard::{Birth, Reshard, ReshardError};
+pub use sequence::{Continuation, ParseSequenceError, SequenceNumber};
 pub use shard::{AppendError, Appended, Read, ReadLimits, Shard, ShardClosed, ShardMeta, ShardTip};
-pub use stream::{NewStream, Routes, Stream, StreamMeta, StreamMode};
+pub use stream::{ConsumerMeta, NewStream, Routes, Settings, Stream, StreamMeta, StreamMode};
+pub use transition::{Change, ChangeError, Status, Transition, When};
+pub use waiters::Waiter;

@@ -9,8 +9,12 @@ use super::SequenceNumber;
 pub struct Record {
     /// Partition key, then data.
     payload: Arc<[u8]>,
-    key_length: u32,
+    /// The key's length, and [`ENCRYPTED`].
+    key: u32,
 }
+
+/// Set in a key's length when the stream was encrypted as the record was put. Lengths stay below it.
+const ENCRYPTED: u32 = 1 << 31;
 
 /// What a record costs in memory beside its payload: the handle, the shared allocation's counts and
 /// the allocator's rounding.
@@ -26,18 +30,43 @@ impl Record {
         Self {
             payload: payload.into(),
             // Keys are at most 256 characters, so this never saturates for a validated request.
-            key_length: u32::try_from(partition_key.len()).unwrap_or(u32::MAX),
+            key: u32::try_from(partition_key.len()).unwrap_or(!ENCRYPTED),
         }
     }
 
-    /// The record in `payload`, whose first `key_length` bytes are the partition key; none when
-    /// they aren't UTF-8 or the payload is shorter.
-    pub(crate) fn from_parts(payload: &[u8], key_length: u32) -> Option<Self> {
-        let key = payload.get(..key_length as usize)?;
+    /// The same, put while the stream was encrypted, or wasn't.
+    #[must_use]
+    pub fn encrypted(self, encrypted: bool) -> Self {
+        let key = if encrypted {
+            self.key | ENCRYPTED
+        } else {
+            self.key & !ENCRYPTED
+        };
+        Self { key, ..self }
+    }
+
+    /// `KMS` or `NONE`, as the stream was when the record was put.
+    #[must_use]
+    pub fn encryption_type(&self) -> &'static str {
+        if self.key & ENCRYPTED == 0 {
+            "NONE"
+        } else {
+            "KMS"
+        }
+    }
+
+    fn key_length(&self) -> usize {
+        (self.key & !ENCRYPTED) as usize
+    }
+
+    /// The record in `payload` as [`Record::stored_key`] describes it; none when the key isn't UTF-8
+    /// or the payload is shorter.
+    pub(crate) fn from_parts(payload: &[u8], stored_key: u32) -> Option<Self> {
+        let key = payload.get(..(stored_key & !ENCRYPTED) as usize)?;
         std::str::from_utf8(key).ok()?;
         Some(Self {
             payload: payload.into(),
-            key_length,
+            key: stored_key,
         })
     }
 
@@ -45,21 +74,22 @@ impl Record {
     #[must_use]
     pub fn partition_key(&self) -> &str {
         // Both constructors have checked it; an empty key would only show a bug, not hide data.
-        std::str::from_utf8(&self.payload[..self.key_length as usize]).unwrap_or_default()
+        std::str::from_utf8(&self.payload[..self.key_length()]).unwrap_or_default()
     }
 
     /// The data blob.
     #[must_use]
     pub fn data(&self) -> &[u8] {
-        &self.payload[self.key_length as usize..]
+        &self.payload[self.key_length()..]
     }
 
     pub(crate) fn payload(&self) -> &[u8] {
         &self.payload
     }
 
-    pub(crate) fn key_length(&self) -> u32 {
-        self.key_length
+    /// The key's length and whether the record counts as encrypted, in the form that is stored.
+    pub(crate) fn stored_key(&self) -> u32 {
+        self.key
     }
 
     /// Bytes of key and data together.

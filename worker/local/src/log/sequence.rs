@@ -2,7 +2,8 @@
 //!
 //! Layout: `49`, the shard's birth (14 digits), the index in the shard (20), the shard's number
 //! (20). A child is born later than its parents, so all of its numbers are above all of theirs;
-//! within a shard the index decides. Clients must treat the string as opaque.
+//! within a shard the index decides. A [`Continuation`] is told by its last field, which is above every
+//! shard's number. Clients must treat the string as opaque.
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,7 +23,8 @@ pub struct SequenceNumber {
 
 const BIRTH_DIGITS: usize = 14;
 const INDEX_DIGITS: usize = 20;
-const LENGTH: usize = 56;
+const SHARD_DIGITS: usize = 20;
+const LENGTH: usize = 2 + BIRTH_DIGITS + INDEX_DIGITS + SHARD_DIGITS;
 
 /// The text isn't a sequence number of this log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +56,52 @@ impl FromStr for SequenceNumber {
             index: index.parse().map_err(|_| ParseSequenceError)?,
             shard: shard.parse().map_err(|_| ParseSequenceError)?,
         })
+    }
+}
+
+/// The place right after a record and before the next one, whatever number that gets: what a reader
+/// goes on from. Its text looks like a sequence number and lies between the two records' numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Continuation {
+    /// The record's number, or the shard's starting one.
+    pub after: SequenceNumber,
+}
+
+/// Added to the last field of a continuation's text: above every shard's number.
+const AFTER: u64 = 10_000_000_000;
+
+impl fmt::Display for Continuation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SequenceNumber {
+            birth,
+            index,
+            shard,
+        } = self.after;
+        let shard = AFTER + u64::from(shard);
+        write!(formatter, "49{birth:014}{index:020}{shard:020}")
+    }
+}
+
+impl FromStr for Continuation {
+    type Err = ParseSequenceError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (birth_and_index, shard) = text
+            .split_at_checked(LENGTH - SHARD_DIGITS)
+            .ok_or(ParseSequenceError)?;
+        let shard: u64 = shard.parse().map_err(|_| ParseSequenceError)?;
+        let shard = shard.checked_sub(AFTER).ok_or(ParseSequenceError)?;
+        let after = format!("{birth_and_index}{shard:020}").parse()?;
+        // Else a sign before the last field would go unnoticed.
+        Some(Self { after })
+            .filter(|found| found.to_string() == text)
+            .ok_or(ParseSequenceError)
+    }
+}
+
+impl serde::Serialize for Continuation {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -91,8 +139,22 @@ mod tests {
         #[test]
         fn garbage_is_refused_without_a_panic(text in ".{0,80}") {
             if let Ok(parsed) = text.parse::<SequenceNumber>() {
+                prop_assert_eq!(parsed.to_string(), text.clone());
+            }
+            if let Ok(parsed) = text.parse::<Continuation>() {
                 prop_assert_eq!(parsed.to_string(), text);
             }
+        }
+
+        #[test]
+        fn a_continuation_lies_between_two_records_and_is_told_from_both(after in any_sequence()) {
+            let next = SequenceNumber { index: after.index.saturating_add(1), ..after };
+            let text = Continuation { after }.to_string();
+            prop_assert_eq!(text.len(), 56);
+            prop_assert!(after.to_string() < text && (text < next.to_string() || next == after));
+            prop_assert_eq!(text.parse::<SequenceNumber>(), Err(ParseSequenceError));
+            prop_assert_eq!(text.parse::<Continuation>(), Ok(Continuation { after }));
+            prop_assert!(after.to_string().parse::<Continuation>().is_err());
         }
     }
 

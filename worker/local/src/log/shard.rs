@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use serde::{Deserialize, Serialize};
 
+use super::waiters::Waiters;
 use super::{HashKeyRange, Record, SequenceNumber, StoredRecord};
 use crate::store::{RecordStore, StoreError};
 
@@ -115,6 +116,7 @@ pub struct Shard {
     meta: ShardMeta,
     store: Option<Arc<dyn RecordStore>>,
     state: RwLock<State>,
+    pub(super) waiters: Waiters,
 }
 
 #[derive(Debug)]
@@ -171,6 +173,7 @@ impl Shard {
             meta,
             store,
             state: RwLock::new(state),
+            waiters: Waiters::default(),
         }
     }
 
@@ -260,6 +263,8 @@ impl Shard {
                 state.pop_oldest_from_tail();
             }
         }
+        drop(state);
+        self.waiters.wake();
         Ok(Appended {
             first_index,
             arrival_millis,
@@ -466,6 +471,12 @@ impl Shard {
     /// Ends the shard: it takes no more records.
     pub fn close(&self, closed: ShardClosed) {
         self.state_mut().closed = Some(closed);
+        self.wake();
+    }
+
+    /// Wakes all who wait for the shard: something about it, or about its stream, has changed.
+    pub fn wake(&self) {
+        self.waiters.wake();
     }
 }
 

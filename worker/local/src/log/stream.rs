@@ -1,13 +1,14 @@
-//! A stream: its shards, how records are routed to them, and its settings. Resharding is in
-//! `reshard`; must never hand out names, ARNs or messages.
+//! A stream: its shards, how records are routed to them, and its settings. Changes that take a while
+//! are in `transition`, reshards in `reshard`; must never hand out names, ARNs or messages.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HashKeyRange, Shard, ShardMeta, ShardTip};
+use super::{HashKeyRange, Shard, ShardMeta, ShardTip, Status, Transition};
 use crate::store::{RecordStore, StoreError};
 
 /// Who decides the number of shards.
@@ -28,16 +29,80 @@ pub struct StreamMeta {
     /// When it was made: milliseconds since the Unix epoch, unique in the log, so that a stream made
     /// anew under the same name can be told from the old one.
     pub created_millis: u64,
+    /// What may be changed about it.
+    #[serde(flatten)]
+    pub settings: Settings,
+    /// The number the next shard gets.
+    pub next_shard: u32,
+    /// All shards, open and closed, that haven't expired.
+    pub shards: Vec<ShardMeta>,
+    /// The change under way.
+    #[serde(default)]
+    pub transition: Option<Transition>,
+}
+
+/// What may be changed about a stream at any time, beside its shards.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
     /// How long records are kept.
     pub retention_hours: u32,
     /// Who decides the number of shards.
     pub mode: StreamMode,
     /// Bytes of key and data a record may have.
     pub max_record_bytes: usize,
-    /// The number the next shard gets.
-    pub next_shard: u32,
-    /// All shards, open and closed, that haven't expired.
-    pub shards: Vec<ShardMeta>,
+    /// The key that records are said to be encrypted with. Nothing is: there is no KMS.
+    #[serde(default)]
+    pub encryption_key: Option<String>,
+    /// Tags by key.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+    /// Registered consumers, by name.
+    #[serde(default)]
+    pub consumers: BTreeMap<String, ConsumerMeta>,
+    /// The highest number in an ARN of a consumer that is gone.
+    #[serde(default)]
+    pub gone_consumer_seconds: u64,
+    /// When the number of shards was set in the last 24 hours: milliseconds since the Unix epoch.
+    #[serde(default)]
+    pub scaled_millis: Vec<u64>,
+}
+
+impl Settings {
+    /// A provisioned stream's or an on-demand stream's, without anything else set.
+    #[must_use]
+    pub fn new(mode: StreamMode, retention_hours: u32, max_record_bytes: usize) -> Self {
+        Self {
+            retention_hours,
+            mode,
+            max_record_bytes,
+            encryption_key: None,
+            tags: BTreeMap::new(),
+            consumers: BTreeMap::new(),
+            gone_consumer_seconds: 0,
+            scaled_millis: Vec::new(),
+        }
+    }
+
+    fn retention_millis(&self) -> u64 {
+        u64::from(self.retention_hours) * 3_600_000
+    }
+}
+
+/// A registered consumer (enhanced fan-out).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsumerMeta {
+    /// When it was registered: milliseconds since the Unix epoch.
+    pub created_millis: u64,
+    /// When it was deregistered, while it is being deleted.
+    #[serde(default)]
+    pub deleting_since_millis: Option<u64>,
+    /// The number in its ARN: seconds since the Unix epoch of its registration, or above it where a
+    /// consumer that is gone had that number.
+    #[serde(default)]
+    pub arn_seconds: u64,
+    /// Tags by key.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// What a new stream is to be.
@@ -47,12 +112,8 @@ pub struct NewStream {
     pub name: String,
     /// Open shards to begin with, at least 1.
     pub shards: u32,
-    /// Who decides the number of shards.
-    pub mode: StreamMode,
-    /// How long records are kept.
-    pub retention_hours: u32,
-    /// Bytes of key and data a record may have.
-    pub max_record_bytes: usize,
+    /// All else.
+    pub settings: Settings,
 }
 
 impl NewStream {
@@ -77,11 +138,10 @@ impl NewStream {
         StreamMeta {
             name: self.name,
             created_millis: birth,
-            retention_hours: self.retention_hours,
-            mode: self.mode,
-            max_record_bytes: self.max_record_bytes,
+            settings: self.settings,
             next_shard: self.shards,
             shards: shards.collect(),
+            transition: None,
         }
     }
 }
@@ -92,6 +152,8 @@ pub struct Stream {
     name: String,
     created_millis: u64,
     pub(super) store: Option<Arc<dyn RecordStore>>,
+    /// Whether a change is under way: so that every call can ask without a lock.
+    pub(super) in_transition: AtomicBool,
     control: RwLock<Control>,
 }
 
@@ -99,9 +161,8 @@ pub struct Stream {
 #[derive(Debug)]
 pub(super) struct Control {
     pub deleted: bool,
-    pub retention_hours: u32,
-    pub mode: StreamMode,
-    pub max_record_bytes: usize,
+    pub transition: Option<Transition>,
+    pub settings: Settings,
     pub next_shard: u32,
     pub shards: BTreeMap<u32, Arc<Shard>>,
     /// The open shards by hash range: they cover the key space without gap or overlap.
@@ -117,10 +178,6 @@ impl Control {
             .filter(|shard| shard.meta().closed.is_none());
         self.open = open.cloned().collect();
         self.open.sort_by_key(|shard| shard.range().start);
-    }
-
-    fn retention_millis(&self) -> u64 {
-        u64::from(self.retention_hours) * 3_600_000
     }
 }
 
@@ -140,10 +197,16 @@ impl Routes<'_> {
         self.control.open.get(after.checked_sub(1)?)
     }
 
+    /// Whether records are said to be encrypted.
+    #[must_use]
+    pub fn encrypted(&self) -> bool {
+        self.control.settings.encryption_key.is_some()
+    }
+
     /// Bytes of key and data a record may have.
     #[must_use]
     pub fn max_record_bytes(&self) -> usize {
-        self.control.max_record_bytes
+        self.control.settings.max_record_bytes
     }
 }
 
@@ -161,11 +224,11 @@ impl Stream {
                 Arc::new(Shard::new(shard, tip, store.clone())),
             )
         });
+        let in_transition = AtomicBool::new(meta.transition.is_some());
         let mut control = Control {
             deleted: false,
-            retention_hours: meta.retention_hours,
-            mode: meta.mode,
-            max_record_bytes: meta.max_record_bytes,
+            transition: meta.transition,
+            settings: meta.settings,
             next_shard: meta.next_shard,
             shards: shards.collect(),
             open: Vec::new(),
@@ -175,6 +238,7 @@ impl Stream {
             name: meta.name,
             created_millis: meta.created_millis,
             store,
+            in_transition,
             control: RwLock::new(control),
         }
     }
@@ -206,18 +270,32 @@ impl Stream {
         StreamMeta {
             name: self.name.clone(),
             created_millis: self.created_millis,
-            retention_hours: control.retention_hours,
-            mode: control.mode,
-            max_record_bytes: control.max_record_bytes,
+            settings: control.settings.clone(),
             next_shard: control.next_shard,
             shards: control.shards.values().map(|shard| shard.meta()).collect(),
+            transition: control.transition.clone(),
         }
+    }
+
+    /// Whether a change is under way.
+    pub fn in_transition(&self) -> bool {
+        self.in_transition.load(Ordering::Acquire)
+    }
+
+    /// What the stream says of itself.
+    pub fn status(&self) -> Status {
+        Status::of(self.control().transition.as_ref())
     }
 
     /// Holds the shards still for appends; none once the stream is deleted.
     pub fn routes(&self) -> Option<Routes<'_>> {
         let control = self.control();
         (!control.deleted).then_some(Routes { control })
+    }
+
+    /// How many shards are open.
+    pub fn open_shards(&self) -> usize {
+        self.control().open.len()
     }
 
     /// A shard by its number.
@@ -241,31 +319,46 @@ impl Stream {
 
     /// How long records are kept.
     pub fn retention(&self) -> Duration {
-        Duration::from_millis(self.control().retention_millis())
+        Duration::from_millis(self.control().settings.retention_millis())
     }
 
     /// Records that arrived before are trimmed.
     pub fn cutoff(&self, now_millis: u64) -> u64 {
-        now_millis.saturating_sub(self.control().retention_millis())
+        now_millis.saturating_sub(self.control().settings.retention_millis())
     }
 
-    /// Changes the retention once `save` has written it down.
+    /// What `look` finds in the settings as they are now; none once the stream is deleted.
+    pub fn inspect<T>(&self, look: impl FnOnce(&Settings) -> T) -> Option<T> {
+        let control = self.control();
+        (!control.deleted).then(|| look(&control.settings))
+    }
+
+    /// Wakes all who wait for one of its shards.
+    pub fn wake(&self) {
+        self.shards().iter().for_each(|shard| shard.wake());
+    }
+
+    /// What may be changed about it, as it is now.
+    pub fn settings(&self) -> Settings {
+        self.control().settings.clone()
+    }
+
+    /// Changes settings: `change` decides on a copy, `save` writes it down, then it is seen. Changes
+    /// come one after the other.
     ///
     /// # Errors
-    /// What `save` returns.
-    pub fn set_retention(
+    /// What `change` or `save` returns; then nothing changed.
+    pub fn change<T, E: From<StoreError>>(
         &self,
-        hours: u32,
+        change: impl FnOnce(&mut Settings) -> Result<T, E>,
         save: impl FnOnce(&StreamMeta) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<T, E> {
         let mut control = self.control_mut();
-        let meta = StreamMeta {
-            retention_hours: hours,
-            ..self.describe(&control)
-        };
+        let mut meta = self.describe(&control);
+        let outcome = change(&mut meta.settings)?;
         save(&meta)?;
-        control.retention_hours = hours;
-        Ok(())
+        control.settings = meta.settings;
+        Ok(outcome)
     }
 
     /// Ends the stream once `forget` has removed it from the store; later appends find it deleted.
@@ -279,6 +372,8 @@ impl Stream {
         let mut control = self.control_mut();
         forget(&self.describe(&control))?;
         control.deleted = true;
+        drop(control);
+        self.wake();
         Ok(())
     }
 

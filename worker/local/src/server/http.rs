@@ -3,58 +3,150 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use tokio::sync::watch;
 
-use super::wire::{self, Operation};
-use crate::api::{Caller, ErrorKind, Kinesis, KinesisError};
+use super::event_stream::{self, EventStream};
+use super::{faulty, wire};
+use crate::api::{Caller, ErrorKind, Kinesis, KinesisError, Operation};
+use crate::faults::Faults;
 
 /// A PutRecords of 10 MiB is 14 MiB in base64; with 500 escaped partition keys it stays below this.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 const JSON: &str = "application/x-amz-json-1.1";
 
-/// Answers a request; every failure becomes an answer too.
+/// What an answer's body may be: all of it, or events as they come.
+type Body = Either<Full<Bytes>, EventStream>;
+
+/// What an operation gave.
+enum Outcome {
+    Body(Vec<u8>),
+    Events(EventStream),
+}
+
+/// How a request ends that isn't served.
+#[derive(Debug)]
+pub(super) enum Ending {
+    /// With an error.
+    Error(KinesisError),
+    /// Without an answer, the connection closed: only a scripted fault does that.
+    Closed,
+}
+
+impl From<KinesisError> for Ending {
+    fn from(error: KinesisError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// The connection is to be closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("a scripted fault closed the connection")]
+pub(super) struct Closed;
+
+/// Answers a request; every failure becomes an answer too. `stopped` ends what would go on for long.
 pub(super) async fn answer(
     kinesis: Arc<Kinesis>,
+    faults: Option<&Faults>,
     request: Request<Incoming>,
-) -> Response<Full<Bytes>> {
-    match perform(kinesis, request).await {
-        Ok(body) => response(StatusCode::OK, body, None),
-        Err(error) => {
+    stopped: watch::Receiver<bool>,
+) -> Result<Response<Body>, Closed> {
+    Ok(match perform(kinesis, faults, request, stopped).await {
+        Ok(Outcome::Body(body)) => response(StatusCode::OK, body, None),
+        Ok(Outcome::Events(events)) => headed(Either::Right(events), event_stream::CONTENT_TYPE),
+        Err(Ending::Closed) => return Err(Closed),
+        Err(Ending::Error(error)) => {
             let status = StatusCode::from_u16(error.kind.http_status())
                 .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             let body = serde_json::json!({"__type": error.kind.name(), "message": error.message});
             response(status, body.to_string().into_bytes(), Some(error.kind))
         }
-    }
+    })
 }
 
 async fn perform(
     kinesis: Arc<Kinesis>,
+    faults: Option<&Faults>,
     request: Request<Incoming>,
-) -> Result<Vec<u8>, KinesisError> {
+    stopped: watch::Receiver<bool>,
+) -> Result<Outcome, Ending> {
+    if let Some(faults) = faults
+        && request.uri().path() == faulty::PATH
+    {
+        return control_faults(faults, request).await;
+    }
     if request.method() != Method::POST || request.uri().path() != "/" {
         let message = format!(
             "{} {} isn't served: Kinesis takes POST / with the header X-Amz-Target. {}",
             request.method(),
             request.uri().path(),
-            wire::supported()
+            Operation::served()
         );
-        return Err(KinesisError::new(ErrorKind::UnknownOperation, message));
+        return Err(KinesisError::new(ErrorKind::UnknownOperation, message).into());
     }
     check_content_type(request.headers())?;
     let operation = operation(request.headers())?;
     let caller = caller(request.headers());
     let body = read_body(request.into_body()).await?;
-    if !kinesis.is_durable() {
-        return wire::call(&kinesis, &caller, operation, &body);
+    let Some(faults) = faults else {
+        return Ok(operate(kinesis, caller, operation, body, stopped).await?);
+    };
+    let plan = faulty::before(faults, &kinesis, operation, body).await?;
+    let outcome = match plan.answered() {
+        Some(answer) => Ok(Outcome::Body(answer)),
+        None => operate(kinesis, caller, operation, plan.body.clone(), stopped).await,
+    };
+    match outcome {
+        _ if plan.drops_reply() => Err(Ending::Closed),
+        Ok(Outcome::Body(answer)) => Ok(Outcome::Body(plan.after(answer))),
+        other => Ok(other?),
+    }
+}
+
+/// Reads or replaces the scripted faults.
+async fn control_faults(faults: &Faults, request: Request<Incoming>) -> Result<Outcome, Ending> {
+    match *request.method() {
+        Method::GET => Ok(Outcome::Body(faulty::report(faults))),
+        Method::PUT => {
+            let body = read_body(request.into_body()).await?;
+            Ok(Outcome::Body(faulty::replace(faults, &body)?))
+        }
+        _ => {
+            let message = format!("{} takes GET and PUT.", faulty::PATH);
+            Err(KinesisError::new(ErrorKind::UnknownOperation, message).into())
+        }
+    }
+}
+
+/// Performs an operation.
+async fn operate(
+    kinesis: Arc<Kinesis>,
+    caller: Caller,
+    operation: Operation,
+    body: Bytes,
+    stopped: watch::Receiver<bool>,
+) -> Result<Outcome, KinesisError> {
+    let durable = kinesis.is_durable();
+    let call = move || {
+        if operation == Operation::SubscribeToShard {
+            let subscription = wire::subscribe(&kinesis, &body)?;
+            return Ok(Outcome::Events(EventStream::new(
+                subscription,
+                durable,
+                stopped,
+            )));
+        }
+        wire::call(&kinesis, &caller, operation, &body).map(Outcome::Body)
+    };
+    if !durable {
+        return call();
     }
     // The disk may keep this waiting: not on the runtime's own threads.
-    let calling =
-        tokio::task::spawn_blocking(move || wire::call(&kinesis, &caller, operation, &body));
+    let calling = tokio::task::spawn_blocking(call);
     calling.await.unwrap_or_else(|error| {
         Err(KinesisError::new(
             ErrorKind::InternalFailure,
@@ -86,10 +178,11 @@ fn operation(headers: &HeaderMap) -> Result<Operation, KinesisError> {
         .and_then(|value| value.to_str().ok())
         .unwrap_or_default();
     let name = target.strip_prefix("Kinesis_20131202.");
-    name.and_then(Operation::from_name).ok_or_else(|| {
+    let operation = name.and_then(|name| name.parse().ok());
+    operation.ok_or_else(|| {
         let message = format!(
             "Operation '{target}' isn't served by this Kinesis. {}",
-            wire::supported()
+            Operation::served()
         );
         KinesisError::new(ErrorKind::UnknownOperation, message)
     })
@@ -136,16 +229,23 @@ async fn read_body(body: Incoming) -> Result<Bytes, KinesisError> {
     }
 }
 
-fn response(status: StatusCode, body: Vec<u8>, error: Option<ErrorKind>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
+fn response(status: StatusCode, body: Vec<u8>, error: Option<ErrorKind>) -> Response<Body> {
+    let mut response = headed(Either::Left(Full::new(Bytes::from(body))), JSON);
     *response.status_mut() = status;
+    if let Some(kind) = error {
+        let kind = HeaderValue::from_static(kind.name());
+        response.headers_mut().insert("x-amzn-errortype", kind);
+    }
+    response
+}
+
+/// A response with the headers that each has.
+fn headed(body: Body, content_type: &'static str) -> Response<Body> {
+    let mut response = Response::new(body);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     if let Ok(id) = HeaderValue::from_str(&request_id()) {
         headers.insert("x-amzn-requestid", id);
-    }
-    if let Some(kind) = error {
-        headers.insert("x-amzn-errortype", HeaderValue::from_static(kind.name()));
     }
     response
 }

@@ -1,6 +1,8 @@
 //! The server: listens, keeps the connections and runs the upkeep. Must never decide what an
 //! operation answers.
 
+mod event_stream;
+mod faulty;
 mod http;
 mod wire;
 
@@ -16,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::api::{Kinesis, KinesisOptions};
+use crate::faults::{Faults, Script};
 use crate::store::StoreError;
 
 /// Connections served at once; more wait.
@@ -32,6 +35,8 @@ pub struct ServerOptions {
     pub listen: SocketAddr,
     /// The log behind it.
     pub kinesis: KinesisOptions,
+    /// What goes wrong on purpose; also opens `/_stockstream/faults`, where it is read and replaced.
+    pub faults: Option<Script>,
 }
 
 impl Default for ServerOptions {
@@ -40,6 +45,7 @@ impl Default for ServerOptions {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             kinesis: KinesisOptions::default(),
+            faults: None,
         }
     }
 }
@@ -73,6 +79,7 @@ pub enum ServerError {
 pub struct Server {
     address: SocketAddr,
     kinesis: Arc<Kinesis>,
+    faults: Option<Faults>,
     stop: watch::Sender<bool>,
     accepting: JoinHandle<()>,
     upkeep: JoinHandle<()>,
@@ -100,12 +107,19 @@ impl Server {
             Ok(kinesis) => Arc::new(kinesis?),
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         };
+        let faults = options.faults.map(Faults::new);
         let (stop, stopped) = watch::channel(false);
         Ok(Self {
             address,
-            accepting: tokio::spawn(accept(listener, kinesis.clone(), stopped.clone())),
+            accepting: tokio::spawn(accept(
+                listener,
+                kinesis.clone(),
+                faults.clone(),
+                stopped.clone(),
+            )),
             upkeep: tokio::spawn(keep_up(kinesis.clone(), stopped)),
             kinesis,
+            faults,
             stop,
         })
     }
@@ -126,6 +140,12 @@ impl Server {
     #[must_use]
     pub fn kinesis(&self) -> &Arc<Kinesis> {
         &self.kinesis
+    }
+
+    /// The scripted faults, if it was started with a script.
+    #[must_use]
+    pub fn faults(&self) -> Option<&Faults> {
+        self.faults.as_ref()
     }
 
     /// Stops: answers what was asked, makes everything survive a power failure, lets the directory go.
@@ -150,7 +170,12 @@ impl Server {
     }
 }
 
-async fn accept(listener: TcpListener, kinesis: Arc<Kinesis>, mut stopped: watch::Receiver<bool>) {
+async fn accept(
+    listener: TcpListener,
+    kinesis: Arc<Kinesis>,
+    faults: Option<Faults>,
+    mut stopped: watch::Receiver<bool>,
+) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -164,8 +189,9 @@ async fn accept(listener: TcpListener, kinesis: Arc<Kinesis>, mut stopped: watch
         match accepted {
             Ok((stream, _)) => {
                 let (kinesis, stopped) = (kinesis.clone(), stopped.clone());
+                let faults = faults.clone();
                 connections.spawn(async move {
-                    serve(stream, kinesis, stopped).await;
+                    serve(stream, kinesis, faults, stopped).await;
                     drop(slot);
                 });
             }
@@ -183,13 +209,20 @@ async fn accept(listener: TcpListener, kinesis: Arc<Kinesis>, mut stopped: watch
     }
 }
 
-async fn serve(stream: TcpStream, kinesis: Arc<Kinesis>, mut stopped: watch::Receiver<bool>) {
+async fn serve(
+    stream: TcpStream,
+    kinesis: Arc<Kinesis>,
+    faults: Option<Faults>,
+    mut stopped: watch::Receiver<bool>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
+    let stops = stopped.clone();
     let service = service_fn(move |request| {
-        let kinesis = kinesis.clone();
-        async move { Ok::<_, std::convert::Infallible>(http::answer(kinesis, request).await) }
+        let (kinesis, stops) = (kinesis.clone(), stops.clone());
+        let faults = faults.clone();
+        async move { http::answer(kinesis, faults.as_ref(), request, stops).await }
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

@@ -1,53 +1,9 @@
-//! The AWS JSON protocol: which operations there are, and their bodies.
+//! The AWS JSON protocol: the operations' bodies.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError};
-
-macro_rules! operations {
-    ($($name:ident),+ $(,)?) => {
-        /// What is served.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub(super) enum Operation {
-            $($name),+
-        }
-
-        impl Operation {
-            const NAMES: &[&str] = &[$(stringify!($name)),+];
-
-            /// The operation of that name.
-            pub fn from_name(name: &str) -> Option<Self> {
-                match name {
-                    $(stringify!($name) => Some(Self::$name),)+
-                    _ => None,
-                }
-            }
-        }
-    };
-}
-
-operations!(
-    CreateStream,
-    DecreaseStreamRetentionPeriod,
-    DeleteStream,
-    DescribeStream,
-    DescribeStreamSummary,
-    GetRecords,
-    GetShardIterator,
-    IncreaseStreamRetentionPeriod,
-    ListShards,
-    ListStreams,
-    MergeShards,
-    PutRecord,
-    PutRecords,
-    SplitShard,
-);
-
-/// A sentence that names what is served.
-pub(super) fn supported() -> String {
-    format!("Served are: {}.", Operation::NAMES.join(", "))
-}
+use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError, Operation, Subscription};
 
 /// Performs an operation on a JSON body and returns the answer's body.
 pub(super) fn call(
@@ -56,28 +12,51 @@ pub(super) fn call(
     operation: Operation,
     body: &[u8],
 ) -> Result<Vec<u8>, KinesisError> {
+    use Operation as Op;
     match operation {
-        Operation::CreateStream => empty(kinesis.create_stream(&parse(body)?)),
-        Operation::DecreaseStreamRetentionPeriod => {
+        Op::AddTagsToStream => empty(kinesis.add_tags_to_stream(&parse(body)?)),
+        Op::CreateStream => empty(kinesis.create_stream(&parse(body)?)),
+        Op::DecreaseStreamRetentionPeriod => {
             empty(kinesis.decrease_stream_retention_period(&parse(body)?))
         }
-        Operation::DeleteStream => empty(kinesis.delete_stream(&parse(body)?)),
-        Operation::DescribeStream => json(kinesis.describe_stream(caller, &parse(body)?)),
-        Operation::DescribeStreamSummary => {
-            json(kinesis.describe_stream_summary(caller, &parse(body)?))
-        }
-        Operation::GetRecords => json(kinesis.get_records(&parse(body)?)),
-        Operation::GetShardIterator => json(kinesis.get_shard_iterator(&parse(body)?)),
-        Operation::IncreaseStreamRetentionPeriod => {
+        Op::DeleteStream => empty(kinesis.delete_stream(&parse(body)?)),
+        Op::DescribeLimits => json(kinesis.describe_limits(&parse(body)?)),
+        Op::DescribeStream => json(kinesis.describe_stream(caller, &parse(body)?)),
+        Op::DeregisterStreamConsumer => empty(kinesis.deregister_stream_consumer(&parse(body)?)),
+        Op::DescribeStreamConsumer => json(kinesis.describe_stream_consumer(caller, &parse(body)?)),
+        Op::ListStreamConsumers => json(kinesis.list_stream_consumers(caller, &parse(body)?)),
+        Op::RegisterStreamConsumer => json(kinesis.register_stream_consumer(caller, &parse(body)?)),
+        Op::DescribeStreamSummary => json(kinesis.describe_stream_summary(caller, &parse(body)?)),
+        Op::GetRecords => json(kinesis.get_records(&parse(body)?)),
+        Op::GetShardIterator => json(kinesis.get_shard_iterator(&parse(body)?)),
+        Op::IncreaseStreamRetentionPeriod => {
             empty(kinesis.increase_stream_retention_period(&parse(body)?))
         }
-        Operation::ListShards => json(kinesis.list_shards(&parse(body)?)),
-        Operation::ListStreams => json(kinesis.list_streams(caller, &parse(body)?)),
-        Operation::MergeShards => empty(kinesis.merge_shards(&parse(body)?)),
-        Operation::PutRecord => json(kinesis.put_record(&parse(body)?)),
-        Operation::PutRecords => json(kinesis.put_records(&parse(body)?)),
-        Operation::SplitShard => empty(kinesis.split_shard(&parse(body)?)),
+        Op::ListShards => json(kinesis.list_shards(&parse(body)?)),
+        Op::ListStreams => json(kinesis.list_streams(caller, &parse(body)?)),
+        Op::ListTagsForResource => json(kinesis.list_tags_for_resource(&parse(body)?)),
+        Op::ListTagsForStream => json(kinesis.list_tags_for_stream(&parse(body)?)),
+        Op::MergeShards => empty(kinesis.merge_shards(&parse(body)?)),
+        Op::PutRecord => json(kinesis.put_record(&parse(body)?)),
+        Op::PutRecords => json(kinesis.put_records(&parse(body)?)),
+        Op::RemoveTagsFromStream => empty(kinesis.remove_tags_from_stream(&parse(body)?)),
+        Op::SplitShard => empty(kinesis.split_shard(&parse(body)?)),
+        Op::StartStreamEncryption => empty(kinesis.start_stream_encryption(&parse(body)?)),
+        Op::StopStreamEncryption => empty(kinesis.stop_stream_encryption(&parse(body)?)),
+        Op::TagResource => empty(kinesis.tag_resource(&parse(body)?)),
+        Op::UntagResource => empty(kinesis.untag_resource(&parse(body)?)),
+        Op::UpdateShardCount => json(kinesis.update_shard_count(caller, &parse(body)?)),
+        Op::UpdateStreamMode => empty(kinesis.update_stream_mode(&parse(body)?)),
+        other => Err(KinesisError::new(
+            ErrorKind::UnknownOperation,
+            format!("{other} isn't served yet."),
+        )),
     }
+}
+
+/// SubscribeToShard, whose answer isn't a body but a subscription.
+pub(super) fn subscribe(kinesis: &Kinesis, body: &[u8]) -> Result<Subscription, KinesisError> {
+    kinesis.subscribe_to_shard(&parse(body)?)
 }
 
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, KinesisError> {

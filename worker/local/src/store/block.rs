@@ -1,7 +1,8 @@
 //! The codec of a block: the records that one append wrote to one shard, as one value of the store.
 //!
 //! Version 1, little endian: `u8` version, `u64` arrival, `u64` bytes in the segment after this
-//! block, `u32` count, then per record `u32` key length, `u32` payload length, payload (key, data).
+//! block, `u32` count, then per record `u32` key length (its highest bit: encrypted),
+//! `u32` payload length, payload (key, data).
 
 use crate::log::Record;
 
@@ -62,7 +63,7 @@ pub(super) fn encode(arrival_millis: u64, segment_bytes: u64, records: &[Record]
     );
     for record in records {
         let length = u32::try_from(record.payload_bytes()).unwrap_or(u32::MAX);
-        bytes.extend_from_slice(&record.key_length().to_le_bytes());
+        bytes.extend_from_slice(&record.stored_key().to_le_bytes());
         bytes.extend_from_slice(&length.to_le_bytes());
         bytes.extend_from_slice(record.payload());
     }
@@ -91,11 +92,11 @@ pub(super) fn decode_records(
     let header = decode_header(bytes)?;
     let mut rest = bytes.get(HEADER_BYTES..)?;
     for place in 0..u64::from(header.count) {
-        let key_length = u32::from_le_bytes(rest.get(0..4)?.try_into().ok()?);
+        let stored_key = u32::from_le_bytes(rest.get(0..4)?.try_into().ok()?);
         let length = u32::from_le_bytes(rest.get(4..8)?.try_into().ok()?) as usize;
         let payload = rest.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES.checked_add(length)?)?;
         rest = rest.get(RECORD_HEADER_BYTES + length..)?;
-        if place >= skip && !each(place, Record::from_parts(payload, key_length)?) {
+        if place >= skip && !each(place, Record::from_parts(payload, stored_key)?) {
             return Some(());
         }
     }
@@ -110,13 +111,17 @@ mod tests {
 
     fn any_records() -> impl Strategy<Value = Vec<Record>> {
         prop::collection::vec(
-            ("\\PC{1,20}", prop::collection::vec(any::<u8>(), 0..200)),
+            (
+                "\\PC{1,20}",
+                prop::collection::vec(any::<u8>(), 0..200),
+                any::<bool>(),
+            ),
             1..20,
         )
         .prop_map(|pairs| {
             pairs
                 .iter()
-                .map(|(key, data)| Record::new(key, data))
+                .map(|(key, data, encrypted)| Record::new(key, data).encrypted(*encrypted))
                 .collect()
         })
     }

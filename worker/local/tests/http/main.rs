@@ -9,5 +9,7 @@
 )]
 
 mod client;
+mod faults;
 mod sdk;
+mod subscribe;
 mod wire;

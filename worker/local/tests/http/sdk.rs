@@ -401,7 +401,7 @@ async fn errors_arrive_as_the_sdks_types() {
         .into_service_error();
     assert_eq!(invalid.code(), Some("ValidationException"));
     let unsupported = client
-        .describe_limits()
+        .describe_account_settings()
         .send()
         .await
         .unwrap_err()
@@ -409,7 +409,7 @@ async fn errors_arrive_as_the_sdks_types() {
     assert_eq!(unsupported.code(), Some("UnknownOperationException"));
     let message = unsupported.message().unwrap();
     assert!(
-        message.contains("DescribeLimits") && message.contains("PutRecords"),
+        message.contains("DescribeAccountSettings") && message.contains("PutRecords"),
         "{message}"
     );
     server.shutdown().await;

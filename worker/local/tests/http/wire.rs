@@ -61,7 +61,7 @@ async fn what_is_not_the_protocol_is_refused_with_a_reason() {
     let list = target("ListStreams");
     let list = ("x-amz-target", list.as_str());
     let cbor = ("content-type", "application/x-amz-cbor-1.1");
-    let unknown = target("SubscribeToShard");
+    let unknown = target("EnableEnhancedMonitoring");
     let put = target("PutRecord");
     let cases: [Case<'_>; 10] = [
         ("GET", "/", &[JSON, list], b"", "GET / isn't served"),
@@ -78,7 +78,7 @@ async fn what_is_not_the_protocol_is_refused_with_a_reason() {
             "/",
             &[JSON, ("x-amz-target", &unknown)],
             b"{}",
-            "Operation 'Kinesis_20131202.SubscribeToShard' isn't served",
+            "Operation 'Kinesis_20131202.EnableEnhancedMonitoring' isn't served",
         ),
         (
             "POST",

@@ -203,9 +203,7 @@ fn streams_shards_and_settings_survive_a_restart() {
         get(&kinesis, &iterator, None).is_ok(),
         "iterators survive too"
     );
-    kinesis
-        .delete_stream(&StreamRequest { stream: stream() })
-        .unwrap();
+    kinesis.delete_stream(&delete_request()).unwrap();
     drop(kinesis);
     let kinesis = open(
         disk(directory.path()),

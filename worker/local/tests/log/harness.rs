@@ -6,7 +6,7 @@ use std::sync::Arc;
 use stockstream_local::api::*;
 use stockstream_local::log::StoredRecord;
 use stockstream_local::{
-    Clock, DiskOptions, Kinesis, KinesisError, KinesisOptions, ManualClock, Storage,
+    Caller, Clock, DiskOptions, Kinesis, KinesisError, KinesisOptions, ManualClock, Storage,
 };
 
 /// 2024-01-02T00:00:00Z.
@@ -37,6 +37,13 @@ pub fn disk(path: &Path) -> Storage {
         reserve_bytes: 0,
         ..DiskOptions::new(path, 1 << 30)
     })
+}
+
+pub fn delete_request() -> DeleteStreamRequest {
+    DeleteStreamRequest {
+        stream: stream(),
+        ..Default::default()
+    }
 }
 
 /// A log in memory with one stream of `shards` shards.
@@ -192,3 +199,56 @@ pub fn merge(kinesis: &Kinesis, one: &str, other: &str) -> Result<Done, KinesisE
 pub const S0: &str = "shardId-000000000000";
 pub const S1: &str = "shardId-000000000001";
 pub const S2: &str = "shardId-000000000002";
+
+/// The open shards by hash range.
+pub fn open_shards(kinesis: &Kinesis) -> Vec<ShardView> {
+    let mut open = shards(kinesis);
+    open.retain(|shard| shard.sequence_number_range.ending_sequence_number.is_none());
+    open.sort_by_key(|shard| {
+        shard
+            .hash_key_range
+            .starting_hash_key
+            .parse::<u128>()
+            .unwrap()
+    });
+    open
+}
+
+/// Open shards cover the key space once, and a child's numbers are above its parents'.
+pub fn check_lineage(kinesis: &Kinesis) {
+    let open = open_shards(kinesis);
+    let mut next = Some(0_u128);
+    for shard in &open {
+        assert_eq!(
+            Some(shard.hash_key_range.starting_hash_key.parse().unwrap()),
+            next
+        );
+        next = shard
+            .hash_key_range
+            .ending_hash_key
+            .parse::<u128>()
+            .unwrap()
+            .checked_add(1);
+    }
+    assert_eq!(next, None, "the last range ends at 2^128 - 1");
+    let all = shards(kinesis);
+    for child in &all {
+        for parent in [&child.parent_shard_id, &child.adjacent_parent_shard_id]
+            .into_iter()
+            .flatten()
+        {
+            let parent = all.iter().find(|shard| shard.shard_id == *parent).unwrap();
+            let end = parent.sequence_number_range.ending_sequence_number.unwrap();
+            assert!(child.sequence_number_range.starting_sequence_number > end);
+        }
+    }
+}
+
+pub fn scale(kinesis: &Kinesis, target: i64) -> Result<UpdateShardCountOutcome, KinesisError> {
+    let request = UpdateShardCountRequest {
+        stream: stream(),
+        target_shard_count: Some(target),
+        scaling_type: Some("UNIFORM_SCALING".to_owned()),
+    };
+    kinesis.update_shard_count(&Caller::default(), &request)
+}

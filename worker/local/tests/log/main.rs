@@ -9,9 +9,13 @@
 )]
 
 mod concurrency;
+mod consumers;
 mod durable;
 mod ferrokinesis;
 mod harness;
+mod lifecycle;
 mod model;
 mod operations;
+mod settings;
+mod subscriptions;
 mod time;

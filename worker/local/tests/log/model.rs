@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use stockstream_local::api::{PutRecordsResult, ShardView};
+use stockstream_local::api::{PutRecordsResult, RetentionRequest, ShardView};
 use stockstream_local::log::hash_key;
 use stockstream_local::{Clock as _, Kinesis, ManualClock, Storage};
 
@@ -20,6 +20,7 @@ enum Step {
     SetBack(u64),
     Split(prop::sample::Index),
     Merge(prop::sample::Index),
+    Scale(prop::sample::Index),
     Maintain,
     Restart,
 }
@@ -33,6 +34,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         1 => (1..3_000_u64).prop_map(Step::SetBack),
         1 => any::<prop::sample::Index>().prop_map(Step::Split),
         1 => any::<prop::sample::Index>().prop_map(Step::Merge),
+        1 => any::<prop::sample::Index>().prop_map(Step::Scale),
         1 => Just(Step::Maintain),
         1 => Just(Step::Restart),
     ]
@@ -59,19 +61,6 @@ fn owner(open: &[ShardView], key: &str) -> String {
             .contains(&hash)
     };
     open.iter().find(owns).unwrap().shard_id.clone()
-}
-
-fn open_shards(kinesis: &Kinesis) -> Vec<ShardView> {
-    let mut open = shards(kinesis);
-    open.retain(|shard| shard.sequence_number_range.ending_sequence_number.is_none());
-    open.sort_by_key(|shard| {
-        shard
-            .hash_key_range
-            .starting_hash_key
-            .parse::<u128>()
-            .unwrap()
-    });
-    open
 }
 
 fn apply_puts(
@@ -174,40 +163,17 @@ fn compare(kinesis: &Kinesis, model: &Model, limit: i64) {
     }
 }
 
-/// Open shards cover the key space once, and a child's numbers are above its parents'.
-fn check_lineage(kinesis: &Kinesis) {
-    let open = open_shards(kinesis);
-    let mut next = Some(0_u128);
-    for shard in &open {
-        assert_eq!(
-            Some(shard.hash_key_range.starting_hash_key.parse().unwrap()),
-            next
-        );
-        next = shard
-            .hash_key_range
-            .ending_hash_key
-            .parse::<u128>()
-            .unwrap()
-            .checked_add(1);
-    }
-    assert_eq!(next, None, "the last range ends at 2^128 - 1");
-    let all = shards(kinesis);
-    for child in &all {
-        for parent in [&child.parent_shard_id, &child.adjacent_parent_shard_id]
-            .into_iter()
-            .flatten()
-        {
-            let parent = all.iter().find(|shard| shard.shard_id == *parent).unwrap();
-            let end = parent.sequence_number_range.ending_sequence_number.unwrap();
-            assert!(child.sequence_number_range.starting_sequence_number > end);
-        }
-    }
-}
-
 fn run(steps: &[Step], limit: i64, storage: &Storage) {
     let clock = Arc::new(ManualClock::new(START));
     let mut kinesis = open(storage.clone(), clock.clone());
     create(&kinesis, 2);
+    // Nothing expires: the model forgets nothing.
+    kinesis
+        .increase_stream_retention_period(&RetentionRequest {
+            stream: stream(),
+            retention_period_hours: Some(8760),
+        })
+        .unwrap();
     let mut model = Model::new();
     let mut counter = 0;
     for step in steps {
@@ -233,6 +199,15 @@ fn run(steps: &[Step], limit: i64, storage: &Storage) {
                     let place = index.index(open.len() - 1);
                     merge(&kinesis, &open[place].shard_id, &open[place + 1].shard_id).unwrap();
                 }
+            }
+            Step::Scale(index) => {
+                let open = open_shards(&kinesis).len();
+                let (least, most) = (open.div_ceil(2), (2 * open).min(12));
+                if least < most {
+                    scale(&kinesis, (least + index.index(most - least)) as i64).unwrap();
+                }
+                // Ten a day are allowed.
+                clock.advance(Duration::from_secs(3 * 3600));
             }
             Step::Maintain => kinesis.maintain().unwrap(),
             Step::Restart => {

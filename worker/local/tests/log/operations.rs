@@ -12,7 +12,7 @@ fn create_request(name: &str, shards: Option<i64>, mode: Option<&str>) -> Create
         stream_mode_details: mode.map(|mode| StreamModeDetails {
             stream_mode: Some(mode.to_owned()),
         }),
-        max_record_size_in_kib: None,
+        ..Default::default()
     }
 }
 

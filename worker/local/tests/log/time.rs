@@ -294,9 +294,7 @@ fn a_stream_made_anew_in_the_same_millisecond_is_another_stream() {
             .stream_creation_timestamp
     };
     let before = created(&kinesis);
-    kinesis
-        .delete_stream(&StreamRequest { stream: stream() })
-        .unwrap();
+    kinesis.delete_stream(&delete_request()).unwrap();
     assert_eq!(
         get(&kinesis, &stale, None).unwrap_err().kind,
         ErrorKind::ResourceNotFound
