@@ -130,8 +130,8 @@ enum Key {
     Stream(Operation, String),
     /// Consumer and shard.
     Subscription(String, String),
-    FanOut(String, String),
-    /// By uid: a shard made anew is another one.
+    /// By uid, here and below: a shard made anew is another one.
+    FanOut(String, u64),
     Shard(u64, Meter),
 }
 
@@ -344,14 +344,17 @@ impl Kinesis {
 
     /// Counts `bytes` sent to a subscription and says how long to wait before the next event, so
     /// that a consumer gets 2 MiB a second from a shard; zero when nothing is enforced.
-    // Called by the event stream of SubscribeToShard.
-    #[allow(dead_code, reason = "the subscription's pacing asks it")]
-    pub(crate) fn fan_out_delay(&self, consumer: &str, shard: &str, bytes: usize) -> Duration {
+    pub(super) fn fan_out_delay(
+        &self,
+        consumer: &str,
+        shard_uid: u64,
+        bytes: impl FnOnce() -> usize,
+    ) -> Duration {
         self.limits.with(Duration::ZERO, |counts| {
             let now = self.monotonic();
-            let key = Key::FanOut(consumer.to_owned(), shard.to_owned());
+            let key = Key::FanOut(consumer.to_owned(), shard_uid);
             let bucket = counts.bucket(key, FAN_OUT_BYTES, now);
-            bucket.take(bytes as u64, now);
+            bucket.take(bytes() as u64, now);
             bucket.debt(now)
         })
     }

@@ -158,9 +158,24 @@ impl Kinesis {
             taken_over,
             since,
             last_event: None,
+            resting_until: Duration::ZERO,
             position,
             ended: false,
         })
+    }
+}
+
+impl Kinesis {
+    /// Counts an event that a subscription gave; lets the subscription rest when its consumer has got
+    /// all that AWS lets it have of a shard for the time being.
+    pub fn pace(&self, subscription: &mut Subscription, event: &SubscribeToShardEvent) {
+        let payload = |view: &RecordView| view.0.record.payload_bytes();
+        let rest = self.fan_out_delay(
+            &subscription.consumer.name,
+            subscription.waiter.shard().uid(),
+            || event.records.iter().map(payload).sum(),
+        );
+        subscription.resting_until = subscription.clock.monotonic() + rest;
     }
 }
 
@@ -208,6 +223,8 @@ pub struct Subscription {
     since: Duration,
     /// Monotonic time of the last event.
     last_event: Option<Duration>,
+    /// Monotonic time before which no event goes out.
+    resting_until: Duration,
     /// The next record's index.
     position: u64,
     ended: bool,
@@ -248,8 +265,24 @@ impl Subscription {
     #[must_use]
     pub fn due_in(&self) -> Duration {
         let now = self.clock.monotonic();
-        let event = self.last_event.map_or(now, |last| last + IDLE_EVENT_AFTER);
+        let event = match self.last_event {
+            _ if now < self.resting_until => self.resting_until,
+            Some(last) => last + IDLE_EVENT_AFTER,
+            None => now,
+        };
         event.min(self.since + LIFETIME).saturating_sub(now)
+    }
+
+    /// The name of its stream.
+    #[must_use]
+    pub fn stream_name(&self) -> &str {
+        self.consumer.stream.name()
+    }
+
+    /// The id of its shard.
+    #[must_use]
+    pub fn shard_id(&self) -> String {
+        shard_id(self.waiter.shard().number())
     }
 
     fn look(&mut self) -> Poll<Option<Event>> {
@@ -264,6 +297,9 @@ impl Subscription {
         if now.saturating_sub(self.since) >= LIFETIME {
             self.ended = true;
             return Poll::Ready(None);
+        }
+        if now < self.resting_until {
+            return Poll::Pending;
         }
         let event = self.read();
         let told = match &event {

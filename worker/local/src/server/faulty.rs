@@ -2,11 +2,13 @@
 //! script: then a call's body is parsed a second time, to see what it is about. Must never decide
 //! what strikes: [`crate::faults`] does.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::http::Ending;
-use crate::api::{ErrorKind, Kinesis, KinesisError, Operation, Target};
+use crate::api::{ErrorKind, Kinesis, KinesisError, Operation, Subscription, Target};
 use crate::faults::{Call, Fault, Faults, Hit, Script, Subject};
 
 /// Where the rules are read (GET) and replaced (PUT).
@@ -75,9 +77,7 @@ pub(super) async fn before(
             Fault::DropReply => plan.drop_reply = true,
             Fault::Close => return Err(Ending::Closed),
             Fault::Error { kind, message } => {
-                let message =
-                    message.unwrap_or_else(|| format!("A scripted fault of {operation}."));
-                return Err(KinesisError::new(kind, message).into());
+                return Err(scripted(kind, message, operation.name()).into());
             }
             Fault::ExpireIterator => return Err(expired().into()),
             Fault::Throttle if operation == Operation::PutRecords => throttled.push(shard),
@@ -88,6 +88,39 @@ pub(super) async fn before(
         plan.refuse(kinesis, json, &target, &throttled);
     }
     Ok(plan)
+}
+
+/// What becomes of an event of a subscription.
+#[derive(Debug, Default)]
+pub(super) struct EventFaults {
+    /// It is kept back so long.
+    pub delay: Duration,
+    /// In its stead the subscription ends.
+    pub end: Option<Ending>,
+}
+
+/// Asks the script about the next event of a subscription.
+pub(super) fn event(faults: Option<&Faults>, subscription: &Subscription) -> EventFaults {
+    let mut outcome = EventFaults::default();
+    let Some(faults) = faults else { return outcome };
+    for hit in faults.decide_event(subscription.stream_name(), &subscription.shard_id()) {
+        match hit.fault {
+            Fault::Delay(delay) => outcome.delay += delay,
+            Fault::Close => outcome.end = Some(Ending::Closed),
+            Fault::Error { kind, message } => {
+                let error = scripted(kind, message, Subject::Event.name());
+                outcome.end = Some(error.into());
+            }
+            // No rule can say so: they are refused for events.
+            Fault::Throttle | Fault::DropReply | Fault::ExpireIterator => {}
+        }
+    }
+    outcome
+}
+
+fn scripted(kind: ErrorKind, message: Option<String>, subject: &str) -> KinesisError {
+    let message = message.unwrap_or_else(|| format!("A scripted fault of {subject}."));
+    KinesisError::new(kind, message)
 }
 
 fn expired() -> KinesisError {

@@ -19,6 +19,16 @@ const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 const JSON: &str = "application/x-amz-json-1.1";
 
+/// What every request is served with.
+#[derive(Debug, Clone)]
+pub(super) struct Service {
+    pub kinesis: Arc<Kinesis>,
+    /// The scripted faults, if the server was started with a script.
+    pub faults: Option<Faults>,
+    /// Ends what would go on for long.
+    pub stopped: watch::Receiver<bool>,
+}
+
 /// What an answer's body may be: all of it, or events as they come.
 type Body = Either<Full<Bytes>, EventStream>;
 
@@ -48,14 +58,12 @@ impl From<KinesisError> for Ending {
 #[error("a scripted fault closed the connection")]
 pub(super) struct Closed;
 
-/// Answers a request; every failure becomes an answer too. `stopped` ends what would go on for long.
+/// Answers a request; every failure becomes an answer too.
 pub(super) async fn answer(
-    kinesis: Arc<Kinesis>,
-    faults: Option<&Faults>,
+    service: Service,
     request: Request<Incoming>,
-    stopped: watch::Receiver<bool>,
 ) -> Result<Response<Body>, Closed> {
-    Ok(match perform(kinesis, faults, request, stopped).await {
+    Ok(match perform(service, request).await {
         Ok(Outcome::Body(body)) => response(StatusCode::OK, body, None),
         Ok(Outcome::Events(events)) => headed(Either::Right(events), event_stream::CONTENT_TYPE),
         Err(Ending::Closed) => return Err(Closed),
@@ -68,13 +76,8 @@ pub(super) async fn answer(
     })
 }
 
-async fn perform(
-    kinesis: Arc<Kinesis>,
-    faults: Option<&Faults>,
-    request: Request<Incoming>,
-    stopped: watch::Receiver<bool>,
-) -> Result<Outcome, Ending> {
-    if let Some(faults) = faults
+async fn perform(service: Service, request: Request<Incoming>) -> Result<Outcome, Ending> {
+    if let Some(faults) = &service.faults
         && request.uri().path() == faulty::PATH
     {
         return control_faults(faults, request).await;
@@ -92,13 +95,13 @@ async fn perform(
     let operation = operation(request.headers())?;
     let caller = caller(request.headers());
     let body = read_body(request.into_body()).await?;
-    let Some(faults) = faults else {
-        return Ok(operate(kinesis, caller, operation, body, stopped).await?);
+    let Some(faults) = &service.faults else {
+        return Ok(operate(service, caller, operation, body).await?);
     };
-    let plan = faulty::before(faults, &kinesis, operation, body).await?;
+    let plan = faulty::before(faults, &service.kinesis, operation, body).await?;
     let outcome = match plan.answered() {
         Some(answer) => Ok(Outcome::Body(answer)),
-        None => operate(kinesis, caller, operation, plan.body.clone(), stopped).await,
+        None => operate(service, caller, operation, plan.body.clone()).await,
     };
     match outcome {
         _ if plan.drops_reply() => Err(Ending::Closed),
@@ -124,23 +127,18 @@ async fn control_faults(faults: &Faults, request: Request<Incoming>) -> Result<O
 
 /// Performs an operation.
 async fn operate(
-    kinesis: Arc<Kinesis>,
+    service: Service,
     caller: Caller,
     operation: Operation,
     body: Bytes,
-    stopped: watch::Receiver<bool>,
 ) -> Result<Outcome, KinesisError> {
-    let durable = kinesis.is_durable();
-    let call = move || {
-        if operation == Operation::SubscribeToShard {
-            let subscription = wire::subscribe(&kinesis, &body)?;
-            return Ok(Outcome::Events(EventStream::new(
-                subscription,
-                durable,
-                stopped,
-            )));
+    let durable = service.kinesis.is_durable();
+    let call = move || match operation {
+        Operation::SubscribeToShard => {
+            let subscription = wire::subscribe(&service.kinesis, &body)?;
+            Ok(Outcome::Events(EventStream::new(subscription, service)))
         }
-        wire::call(&kinesis, &caller, operation, &body).map(Outcome::Body)
+        _ => wire::call(&service.kinesis, &caller, operation, &body).map(Outcome::Body),
     };
     if !durable {
         return call();

@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
+use self::http::Service;
 use crate::api::{Kinesis, KinesisOptions};
 use crate::faults::{Faults, Script};
 use crate::store::StoreError;
@@ -109,14 +110,14 @@ impl Server {
         };
         let faults = options.faults.map(Faults::new);
         let (stop, stopped) = watch::channel(false);
+        let service = Service {
+            kinesis: kinesis.clone(),
+            faults: faults.clone(),
+            stopped: stopped.clone(),
+        };
         Ok(Self {
             address,
-            accepting: tokio::spawn(accept(
-                listener,
-                kinesis.clone(),
-                faults.clone(),
-                stopped.clone(),
-            )),
+            accepting: tokio::spawn(accept(listener, service)),
             upkeep: tokio::spawn(keep_up(kinesis.clone(), stopped)),
             kinesis,
             faults,
@@ -170,12 +171,8 @@ impl Server {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    kinesis: Arc<Kinesis>,
-    faults: Option<Faults>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn accept(listener: TcpListener, service: Service) {
+    let mut stopped = service.stopped.clone();
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     loop {
@@ -188,10 +185,9 @@ async fn accept(
         };
         match accepted {
             Ok((stream, _)) => {
-                let (kinesis, stopped) = (kinesis.clone(), stopped.clone());
-                let faults = faults.clone();
+                let service = service.clone();
                 connections.spawn(async move {
-                    serve(stream, kinesis, faults, stopped).await;
+                    serve(stream, service).await;
                     drop(slot);
                 });
             }
@@ -209,21 +205,12 @@ async fn accept(
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    kinesis: Arc<Kinesis>,
-    faults: Option<Faults>,
-    mut stopped: watch::Receiver<bool>,
-) {
+async fn serve(stream: TcpStream, service: Service) {
+    let mut stopped = service.stopped.clone();
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
-    let stops = stopped.clone();
-    let service = service_fn(move |request| {
-        let (kinesis, stops) = (kinesis.clone(), stops.clone());
-        let faults = faults.clone();
-        async move { http::answer(kinesis, faults.as_ref(), request, stops).await }
-    });
+    let service = service_fn(move |request| http::answer(service.clone(), request));
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let stop = async {

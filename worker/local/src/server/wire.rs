@@ -47,9 +47,9 @@ pub(super) fn call(
         Op::UntagResource => empty(kinesis.untag_resource(&parse(body)?)),
         Op::UpdateShardCount => json(kinesis.update_shard_count(caller, &parse(body)?)),
         Op::UpdateStreamMode => empty(kinesis.update_stream_mode(&parse(body)?)),
-        other => Err(KinesisError::new(
-            ErrorKind::UnknownOperation,
-            format!("{other} isn't served yet."),
+        Op::SubscribeToShard => Err(KinesisError::new(
+            ErrorKind::InternalFailure,
+            "a subscription was asked for as a body",
         )),
     }
 }

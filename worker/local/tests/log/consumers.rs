@@ -250,6 +250,10 @@ fn registering_checks_stream_name_and_tags() {
         ),
         (
             request(STREAM_ARN, "c", tags(51, 1, 1)),
+            ErrorKind::InvalidArgument,
+        ),
+        (
+            request(STREAM_ARN, "c", tags(201, 1, 1)),
             ErrorKind::Validation,
         ),
         (
@@ -342,6 +346,7 @@ fn five_consumers_may_be_creating_at_once() {
     let clock = Arc::new(ManualClock::new(START));
     let kinesis = slow(Storage::default(), clock.clone());
     create(&kinesis, 1);
+    clock.advance(DELAYS.creating);
     for number in 0..5 {
         register(&kinesis, &format!("c{number}"));
     }
@@ -356,6 +361,7 @@ fn a_clock_set_back_strands_no_consumer() {
     let clock = Arc::new(ManualClock::new(START));
     let kinesis = slow(Storage::default(), clock.clone());
     create(&kinesis, 1);
+    clock.advance(DELAYS.creating);
     register(&kinesis, "made");
     register(&kinesis, "ended");
     kinesis
@@ -521,6 +527,7 @@ fn consumers_and_their_states_survive_a_restart() {
     let clock = Arc::new(ManualClock::new(START));
     let kinesis = slow(disk(directory.path()), clock.clone());
     create(&kinesis, 1);
+    clock.advance(DELAYS.creating);
     register(&kinesis, "early");
     register(&kinesis, "ended");
     clock.advance(DELAYS.creating);

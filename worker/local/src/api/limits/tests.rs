@@ -271,15 +271,12 @@ fn fan_out_is_paced_to_two_mebibytes_a_second() {
     let (kinesis, clock) = open(true);
     let mut waited = Duration::ZERO;
     for _ in 0..20 {
-        let delay = kinesis.fan_out_delay("c", "shardId-0", 1 << 20);
+        let delay = kinesis.fan_out_delay("c", 0, || 1 << 20);
         clock.advance(delay);
         waited += delay;
     }
     assert_eq!(waited, Duration::from_secs(9), "18 MiB after the first two");
-    assert_eq!(
-        kinesis.fan_out_delay("d", "shardId-0", 1 << 20),
-        Duration::ZERO
-    );
+    assert_eq!(kinesis.fan_out_delay("d", 0, || 1 << 20), Duration::ZERO);
 }
 
 #[test]
@@ -292,7 +289,7 @@ fn without_the_flag_nothing_is_refused_and_nothing_is_kept() {
         at_once(|| kinesis.admit(Operation::DescribeLimits, Scope::Account)),
         2_000
     );
-    assert_eq!(kinesis.fan_out_delay("c", "s", 1 << 30), Duration::ZERO);
+    assert_eq!(kinesis.fan_out_delay("c", 0, || 1 << 30), Duration::ZERO);
 }
 
 #[test]
@@ -300,7 +297,7 @@ fn buckets_that_are_full_again_are_dropped() {
     let (kinesis, clock) = open(true);
     for number in 0..10_000 {
         let _ = kinesis.admit(Operation::ListShards, format!("s{number}").as_str());
-        kinesis.fan_out_delay("c", &format!("{number}"), 1);
+        kinesis.fan_out_delay("c", number, || 1);
         clock.advance(100 * MILLI);
     }
     let counts = kinesis.limits.counts.as_ref().unwrap().lock().unwrap();
