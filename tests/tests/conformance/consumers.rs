@@ -55,7 +55,10 @@ async fn register(context: &Context, stream: &Stream, name: &str) -> anyhow::Res
 }
 
 async fn names(context: &Context, stream: &Stream) -> anyhow::Result<Vec<String>> {
-    let list = context.client.list_stream_consumers().stream_arn(&stream.arn);
+    let list = context
+        .client
+        .list_stream_consumers()
+        .stream_arn(&stream.arn);
     let listed = list.send().await?.consumers.unwrap_or_default().into_iter();
     let mut names: Vec<String> = listed.map(|consumer| consumer.consumer_name).collect();
     names.sort();
@@ -77,7 +80,9 @@ async fn twenty(context: &Context) -> anyhow::Result<Stream> {
     let stream = context.stream(1).await?;
     for index in 0..20 {
         // Each is waited for: only five may be in CREATING at once.
-        context.consumer(&stream, &format!("reader-{index}")).await?;
+        context
+            .consumer(&stream, &format!("reader-{index}"))
+            .await?;
     }
     Ok(stream)
 }
@@ -99,7 +104,11 @@ async fn names_are_of_the_stream(context: &Context) -> anyhow::Result<()> {
     let streams = [context.stream(1).await?, context.stream(1).await?];
     for stream in &streams {
         context.consumer(stream, "reader").await?;
-        same("its consumers", names(context, stream).await?, vec!["reader".to_owned()])?;
+        same(
+            "its consumers",
+            names(context, stream).await?,
+            vec!["reader".to_owned()],
+        )?;
     }
     Ok(())
 }
@@ -113,7 +122,11 @@ async fn register_with_tags(context: &Context) -> anyhow::Result<()> {
     let list = context.client.list_tags_for_resource();
     let tags = list.resource_arn(consumer.consumer_arn()).send().await?;
     let tags = tags.tags().iter().map(|tag| (tag.key(), tag.value()));
-    same("tags", tags.collect::<Vec<_>>(), vec![("team", Some("ticks"))])
+    same(
+        "tags",
+        tags.collect::<Vec<_>>(),
+        vec![("team", Some("ticks"))],
+    )
 }
 
 async fn deregister(context: &Context, arn: &str) -> anyhow::Result<()> {
@@ -168,8 +181,13 @@ async fn register_creating(context: &Context) -> anyhow::Result<()> {
     same("the status at once", at_once, &ConsumerStatus::Creating)?;
     eventually("the consumer to become ACTIVE", async || {
         let describe = context.client.describe_stream_consumer();
-        let described = describe.consumer_arn(consumer.consumer_arn()).send().await?;
-        let status = described.consumer_description.map(|described| described.consumer_status);
+        let described = describe
+            .consumer_arn(consumer.consumer_arn())
+            .send()
+            .await?;
+        let status = described
+            .consumer_description
+            .map(|described| described.consumer_status);
         Ok((status == Some(ConsumerStatus::Active)).then_some(()))
     })
     .await
@@ -224,7 +242,9 @@ async fn deregister_deleting(context: &Context) -> anyhow::Result<()> {
     deregister.consumer_arn(&arn).send().await?;
     let describe = context.client.describe_stream_consumer();
     let described = describe.consumer_arn(&arn).send().await?;
-    let status = described.consumer_description.map(|described| described.consumer_status);
+    let status = described
+        .consumer_description
+        .map(|described| described.consumer_status);
     same("the status at once", status, Some(ConsumerStatus::Deleting))?;
     gone(context, &arn).await
 }
@@ -238,7 +258,11 @@ async fn describe_consumer(context: &Context) -> anyhow::Result<()> {
     same("the name", described.consumer_name(), "reader")?;
     same("the ARN", described.consumer_arn(), arn.as_str())?;
     same("the stream", described.stream_arn(), stream.arn.as_str())?;
-    same("the status", described.consumer_status(), &ConsumerStatus::Active)
+    same(
+        "the status",
+        described.consumer_status(),
+        &ConsumerStatus::Active,
+    )
 }
 
 async fn describe_by_name(context: &Context) -> anyhow::Result<()> {
@@ -268,7 +292,11 @@ async fn list_all(context: &Context) -> anyhow::Result<()> {
     for name in ["a", "b"] {
         context.consumer(&stream, name).await?;
     }
-    same("consumers", names(context, &stream).await?.concat().as_str(), "ab")
+    same(
+        "consumers",
+        names(context, &stream).await?.concat().as_str(),
+        "ab",
+    )
 }
 
 /// The stream stands with the token too: StreamARN is required.
@@ -280,11 +308,18 @@ async fn list_pages(context: &Context) -> anyhow::Result<()> {
     let mut token: Option<String> = None;
     let (mut seen, mut sizes) = (Vec::new(), Vec::new());
     loop {
-        let list = context.client.list_stream_consumers().stream_arn(&stream.arn);
+        let list = context
+            .client
+            .list_stream_consumers()
+            .stream_arn(&stream.arn);
         let list = list.max_results(2).set_next_token(token);
         let page = list.send().await?;
         sizes.push(page.consumers().len());
-        seen.extend(page.consumers().iter().map(|consumer| consumer.consumer_name.clone()));
+        seen.extend(
+            page.consumers()
+                .iter()
+                .map(|consumer| consumer.consumer_name.clone()),
+        );
         token = page.next_token;
         ensure!(sizes.len() < 9, "the pages have no end");
         if token.is_none() {
@@ -303,12 +338,18 @@ async fn list_none(context: &Context) -> anyhow::Result<()> {
 
 async fn list_0(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
-    let list = context.client.list_stream_consumers().stream_arn(&stream.arn);
+    let list = context
+        .client
+        .list_stream_consumers()
+        .stream_arn(&stream.arn);
     refused(list.max_results(0).send().await, INVALID).map(drop)
 }
 
 async fn list_no_token(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
-    let list = context.client.list_stream_consumers().stream_arn(&stream.arn);
+    let list = context
+        .client
+        .list_stream_consumers()
+        .stream_arn(&stream.arn);
     refused(list.next_token("not-a-token").send().await, INVALID).map(drop)
 }

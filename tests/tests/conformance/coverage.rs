@@ -209,7 +209,10 @@ pub fn cases_have_names_of_their_own(cases: &[Case]) -> anyhow::Result<()> {
     let mut seen = BTreeSet::new();
     for case in cases {
         ensure!(seen.insert(case.id()), "two cases are called {}", case.id());
-        let group = matches!(case.operation.as_str(), "Protocol" | "MainPath" | "ScriptedFaults");
+        let group = matches!(
+            case.operation.as_str(),
+            "Protocol" | "MainPath" | "ScriptedFaults"
+        );
         ensure!(
             group || OPERATIONS.contains(&case.operation.as_str()),
             "{} is of no operation",

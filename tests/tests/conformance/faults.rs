@@ -39,13 +39,16 @@ async fn expired_iterator_exception(context: &Context) -> anyhow::Result<()> {
         outcome(get.send().await)
     };
     let refusal = context.with_fault(rule, get()).await?.err();
-    refusal.context("it was accepted")?.is(&["ExpiredIteratorException"])?;
+    refusal
+        .context("it was accepted")?
+        .is(&["ExpiredIteratorException"])?;
     ensure!(get().await?.is_ok(), "the rule is over");
     Ok(())
 }
 
 async fn rules_can_be_read_and_replaced(context: &Context) -> anyhow::Result<()> {
-    let rule = json!({"operation": "PutRecord", "stream": "nobody", "count": 1, "fault": {"close": {}}});
+    let rule =
+        json!({"operation": "PutRecord", "stream": "nobody", "count": 1, "fault": {"close": {}}});
     let read = async {
         let answer = http::request(&context.endpoint, "GET", PATH, &[], b"").await?;
         same("the status", answer.status, 200)?;
@@ -53,7 +56,11 @@ async fn rules_can_be_read_and_replaced(context: &Context) -> anyhow::Result<()>
     };
     let rules = context.with_fault(rule, read).await?;
     let rule = rules.get(0).context("no rule")?;
-    same("its operation", &rule["operation"], &Value::from("PutRecord"))?;
+    same(
+        "its operation",
+        &rule["operation"],
+        &Value::from("PutRecord"),
+    )?;
     same("its stream", &rule["stream"], &Value::from("nobody"))
 }
 
@@ -81,7 +88,9 @@ async fn throttle_refuses_as_a_full_shard_does(context: &Context) -> anyhow::Res
     let rule = rule("PutRecord", &stream, json!({"throttle": {}}));
     let put = context.client.put_record().stream_name(&stream.name);
     let put = put.partition_key("key").data("data".as_bytes().into());
-    let put = context.with_fault(rule, async { Ok(put.send().await) }).await?;
+    let put = context
+        .with_fault(rule, async { Ok(put.send().await) })
+        .await?;
     refused(put, &["ProvisionedThroughputExceededException"]).map(drop)
 }
 
@@ -105,7 +114,11 @@ async fn a_rule_of_another_stream_does_nothing(context: &Context) -> anyhow::Res
     let (stream, other) = (context.stream(1).await?, context.stream(1).await?);
     let rule = rule("PutRecord", &other, json!({"throttle": {}}));
     let puts = async { Ok([put(context, &stream).await?, put(context, &other).await?]) };
-    same("which succeed", context.with_fault(rule, puts).await?, [true, false])
+    same(
+        "which succeed",
+        context.with_fault(rule, puts).await?,
+        [true, false],
+    )
 }
 
 async fn delay_answers_all_the_same(context: &Context) -> anyhow::Result<()> {

@@ -33,7 +33,9 @@ async fn put_too_much(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
     for _ in 0..ENOUGH {
         let put = context.client.put_record().stream_name(&stream.name);
-        let put = put.partition_key("key").data(Blob::new(vec![b'x'; MIB - 3]));
+        let put = put
+            .partition_key("key")
+            .data(Blob::new(vec![b'x'; MIB - 3]));
         if let Err(refusal) = outcome(put.send().await)? {
             return refusal.is(&[THROTTLED]).map(drop);
         }
@@ -54,9 +56,14 @@ async fn put_partly(context: &Context) -> anyhow::Result<()> {
     let account = stream.arn.split(':').nth(4).context("no account")?;
     for _ in 0..ENOUGH {
         let put = context.client.put_records().stream_name(&stream.name);
-        let put = put.records(entry("0", MIB - 3)?).records(entry("0", MIB - 3)?);
+        let put = put
+            .records(entry("0", MIB - 3)?)
+            .records(entry("0", MIB - 3)?);
         let put = put.records(entry(HALF, 1)?).send().await?;
-        let failed = put.records().iter().filter(|record| record.error_code().is_some());
+        let failed = put
+            .records()
+            .iter()
+            .filter(|record| record.error_code().is_some());
         let failed: Vec<_> = failed.collect();
         ensure!(
             put.failed_record_count() == i32::try_from(failed.len()).ok(),
@@ -64,7 +71,9 @@ async fn put_partly(context: &Context) -> anyhow::Result<()> {
             put.failed_record_count(),
             failed.len()
         );
-        let Some(record) = failed.first() else { continue };
+        let Some(record) = failed.first() else {
+            continue;
+        };
         ensure!(record.error_code() == Some(THROTTLED), "{record:?}");
         ensure!(record.sequence_number().is_none(), "{record:?}");
         let message = record.error_message().unwrap_or_default();
@@ -72,7 +81,10 @@ async fn put_partly(context: &Context) -> anyhow::Result<()> {
             ensure!(message.contains(part), "no {part} in {message:?}");
         }
         let other = put.records().get(2).context("three results")?;
-        ensure!(other.shard_id() == Some(S1), "the other shard's record: {other:?}");
+        ensure!(
+            other.shard_id() == Some(S1),
+            "the other shard's record: {other:?}"
+        );
         return Ok(());
     }
     bail!("{} records of 1 MiB were taken", 2 * ENOUGH);
@@ -87,7 +99,10 @@ async fn put_too_many(context: &Context) -> anyhow::Result<()> {
             // All of them over the limit: the reference has both forms.
             Err(refusal) => return refusal.is(&[THROTTLED]).map(drop),
             Ok(put) => {
-                let failed = put.records().iter().filter_map(|record| record.error_code());
+                let failed = put
+                    .records()
+                    .iter()
+                    .filter_map(|record| record.error_code());
                 let failed: Vec<&str> = failed.collect();
                 ensure!(failed.iter().all(|code| *code == THROTTLED), "{failed:?}");
                 if !failed.is_empty() {

@@ -36,9 +36,15 @@ pub fn ours() -> Vec<Case> {
 async fn an_answer_is_json_with_a_request_id(context: &Context) -> anyhow::Result<()> {
     let answer = context.raw("ListStreams", &json!({"Limit": 1})).await?;
     same("the status", answer.status, 200)?;
-    same("the content type", answer.header("content-type"), Some(http::JSON))?;
+    same(
+        "the content type",
+        answer.header("content-type"),
+        Some(http::JSON),
+    )?;
     ensure!(
-        answer.header("x-amzn-requestid").is_some_and(|id| !id.is_empty()),
+        answer
+            .header("x-amzn-requestid")
+            .is_some_and(|id| !id.is_empty()),
         "no request id: {:?}",
         answer.headers
     );
@@ -50,9 +56,15 @@ async fn an_answer_is_json_with_a_request_id(context: &Context) -> anyhow::Resul
 async fn an_error_has_type_message_and_request_id(context: &Context) -> anyhow::Result<()> {
     let body = json!({"StreamName": "missing"});
     let answer = context.raw("DescribeStreamSummary", &body).await?;
-    same("the content type", answer.header("content-type"), Some(http::JSON))?;
+    same(
+        "the content type",
+        answer.header("content-type"),
+        Some(http::JSON),
+    )?;
     ensure!(
-        answer.header("x-amzn-requestid").is_some_and(|id| !id.is_empty()),
+        answer
+            .header("x-amzn-requestid")
+            .is_some_and(|id| !id.is_empty()),
         "no request id: {:?}",
         answer.headers
     );
@@ -65,7 +77,9 @@ async fn an_error_has_type_message_and_request_id(context: &Context) -> anyhow::
 async fn an_operation_that_does_not_exist_is_refused(context: &Context) -> anyhow::Result<()> {
     let answer = context.raw("MakeCoffee", &json!({})).await?;
     let refusal = answer.refusal()?;
-    refusal.is(&["UnknownOperationException", "InvalidAction"]).map(drop)
+    refusal
+        .is(&["UnknownOperationException", "InvalidAction"])
+        .map(drop)
 }
 
 async fn a_body_that_is_no_json_is_refused(context: &Context) -> anyhow::Result<()> {

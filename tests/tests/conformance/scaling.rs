@@ -69,8 +69,13 @@ async fn update(
     stream: &Stream,
     count: i32,
 ) -> anyhow::Result<Result<(), Refusal>> {
-    let update = context.client.update_shard_count().stream_name(&stream.name);
-    let update = update.target_shard_count(count).scaling_type(ScalingType::UniformScaling);
+    let update = context
+        .client
+        .update_shard_count()
+        .stream_name(&stream.name);
+    let update = update
+        .target_shard_count(count)
+        .scaling_type(ScalingType::UniformScaling);
     let updated = outcome(update.send().await)?;
     if updated.is_ok() {
         context.active(&stream.name).await?;
@@ -80,8 +85,13 @@ async fn update(
 
 async fn tells_the_old_and_the_new_count(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(2).await?;
-    let update = context.client.update_shard_count().stream_name(&stream.name);
-    let update = update.target_shard_count(4).scaling_type(ScalingType::UniformScaling);
+    let update = context
+        .client
+        .update_shard_count()
+        .stream_name(&stream.name);
+    let update = update
+        .target_shard_count(4)
+        .scaling_type(ScalingType::UniformScaling);
     let told = update.send().await?;
     same("the name", told.stream_name(), Some(stream.name.as_str()))?;
     let counts = (told.current_shard_count(), told.target_shard_count());
@@ -97,12 +107,18 @@ fn is_open(shard: &Shard) -> bool {
 async fn open_shards(context: &Context, stream: &Stream) -> anyhow::Result<Vec<Shard>> {
     let mut open = context.shards(&stream.name).await?;
     open.retain(is_open);
-    let start = |shard: &Shard| range(shard).map_or(u128::MAX, |(start, _)| start.parse().unwrap_or(u128::MAX));
+    let start = |shard: &Shard| {
+        range(shard).map_or(u128::MAX, |(start, _)| start.parse().unwrap_or(u128::MAX))
+    };
     open.sort_by_key(start);
     let mut next = 0_u128;
     for shard in &open {
         let (start, end) = range(shard)?;
-        same("a range begins after the one before", start.parse::<u128>()?, next)?;
+        same(
+            "a range begins after the one before",
+            start.parse::<u128>()?,
+            next,
+        )?;
         next = end.parse::<u128>()?.wrapping_add(1);
     }
     same("the last range ends the space", next, 0)?;
@@ -126,7 +142,11 @@ async fn scales(context: &Context, from: i32, to: i32) -> anyhow::Result<()> {
             shard.shard_id()
         );
     }
-    same("OpenShardCount", context.summary(&stream.name).await?.open_shard_count, to)
+    same(
+        "OpenShardCount",
+        context.summary(&stream.name).await?.open_shard_count,
+        to,
+    )
 }
 
 async fn doubling_makes_shards_of_equal_size(context: &Context) -> anyhow::Result<()> {
@@ -161,7 +181,10 @@ async fn lineage_leads_from_the_old_shards_to_the_new(context: &Context) -> anyh
                 let range = shard.sequence_number_range.as_ref();
                 range.map(|range| range.starting_sequence_number.clone())
             };
-            let (above, below) = (number(shard).context("no range")?, number(parent).context("no range")?);
+            let (above, below) = (
+                number(shard).context("no range")?,
+                number(parent).context("no range")?,
+            );
             ensure!(
                 by_size(&above) > by_size(&below),
                 "{id} begins at {above}, its parent at {below}"
@@ -224,8 +247,13 @@ async fn to_no_shards(context: &Context) -> anyhow::Result<()> {
 
 async fn unknown_scaling(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
-    let update = context.client.update_shard_count().stream_name(&stream.name);
-    let update = update.target_shard_count(2).scaling_type("RANDOM_SCALING".into());
+    let update = context
+        .client
+        .update_shard_count()
+        .stream_name(&stream.name);
+    let update = update
+        .target_shard_count(2)
+        .scaling_type("RANDOM_SCALING".into());
     refused(update.send().await, INVALID).map(drop)
 }
 
@@ -233,12 +261,20 @@ async fn unknown_scaling(context: &Context) -> anyhow::Result<()> {
 async fn count_on_demand(context: &Context) -> anyhow::Result<()> {
     let stream = context.on_demand().await?;
     let refusal = update(context, &stream, 5).await?.err();
-    refusal.context("it was accepted")?.is(&["ValidationException"]).map(drop)
+    refusal
+        .context("it was accepted")?
+        .is(&["ValidationException"])
+        .map(drop)
 }
 
 async fn begin_update(context: &Context, stream: &Stream) -> anyhow::Result<()> {
-    let update = context.client.update_shard_count().stream_name(&stream.name);
-    let update = update.target_shard_count(4).scaling_type(ScalingType::UniformScaling);
+    let update = context
+        .client
+        .update_shard_count()
+        .stream_name(&stream.name);
+    let update = update
+        .target_shard_count(4)
+        .scaling_type(ScalingType::UniformScaling);
     update.send().await.map(drop).map_err(Into::into)
 }
 
@@ -253,8 +289,13 @@ async fn count_updating(context: &Context) -> anyhow::Result<()> {
 async fn count_while_updating(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(2).await?;
     begin_update(context, &stream).await?;
-    let update = context.client.update_shard_count().stream_name(&stream.name);
-    let update = update.target_shard_count(3).scaling_type(ScalingType::UniformScaling);
+    let update = context
+        .client
+        .update_shard_count()
+        .stream_name(&stream.name);
+    let update = update
+        .target_shard_count(3)
+        .scaling_type(ScalingType::UniformScaling);
     refused(update.send().await, &["ResourceInUseException"]).map(drop)
 }
 
@@ -302,8 +343,13 @@ async fn three_modes(context: &Context) -> anyhow::Result<()> {
         let updated = set_mode(context, &stream, to).await?;
         ensure!(updated.is_ok(), "{updated:?}");
     }
-    let third = set_mode(context, &stream, StreamMode::OnDemand).await?.err();
-    third.context("the third was accepted")?.is(&["LimitExceededException"]).map(drop)
+    let third = set_mode(context, &stream, StreamMode::OnDemand)
+        .await?
+        .err();
+    third
+        .context("the third was accepted")?
+        .is(&["LimitExceededException"])
+        .map(drop)
 }
 
 async fn mode_of_bad_arn(context: &Context) -> anyhow::Result<()> {
@@ -360,7 +406,11 @@ async fn retaining(context: &Context, hours: i32) -> anyhow::Result<Stream> {
 
 async fn retained(context: &Context, stream: &Stream, hours: i32) -> anyhow::Result<()> {
     let summary = context.summary(&stream.name).await?;
-    same("RetentionPeriodHours", summary.retention_period_hours, hours)
+    same(
+        "RetentionPeriodHours",
+        summary.retention_period_hours,
+        hours,
+    )
 }
 
 /// "The maximum value of a stream's retention period is 8760 hours (365 days)."

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, ensure};
-use aws_sdk_kinesis::types::{EncryptionType, PutRecordsRequestEntry};
 use aws_sdk_kinesis::primitives::Blob;
+use aws_sdk_kinesis::types::{EncryptionType, PutRecordsRequestEntry};
 
 use super::case::cases;
 use super::context::{Context, S0, Stream};
@@ -105,14 +105,24 @@ async fn encrypted(context: &Context) -> anyhow::Result<Stream> {
 /// What the stream says, and what is said of a record and of records put to it.
 async fn shown(context: &Context, stream: &Stream) -> anyhow::Result<[EncryptionType; 4]> {
     let client = &context.client;
-    let described = client.describe_stream().stream_name(&stream.name).send().await?;
+    let described = client
+        .describe_stream()
+        .stream_name(&stream.name)
+        .send()
+        .await?;
     let described = described.stream_description.context("no description")?;
     let summary = context.summary(&stream.name).await?;
-    let put = client.put_record().stream_name(&stream.name).partition_key("key");
+    let put = client
+        .put_record()
+        .stream_name(&stream.name)
+        .partition_key("key");
     let put = put.data(Blob::new("data")).send().await?;
     let entry = PutRecordsRequestEntry::builder().partition_key("key");
     let entry = entry.data(Blob::new("data")).build()?;
-    let puts = client.put_records().stream_name(&stream.name).records(entry);
+    let puts = client
+        .put_records()
+        .stream_name(&stream.name)
+        .records(entry);
     let puts = puts.send().await?;
     // Absent is none.
     let of = |kind: Option<EncryptionType>| kind.unwrap_or(EncryptionType::None);
@@ -126,7 +136,11 @@ async fn shown(context: &Context, stream: &Stream) -> anyhow::Result<[Encryption
 
 async fn encryption_shows(context: &Context) -> anyhow::Result<()> {
     let stream = encrypted(context).await?;
-    same("encryption", shown(context, &stream).await?, [const { EncryptionType::Kms }; 4])?;
+    same(
+        "encryption",
+        shown(context, &stream).await?,
+        [const { EncryptionType::Kms }; 4],
+    )?;
     let key = context.summary(&stream.name).await?.key_id;
     same("the key", key.as_deref(), Some(KEY))
 }
@@ -135,7 +149,11 @@ async fn decryption_shows(context: &Context) -> anyhow::Result<()> {
     let stream = encrypted(context).await?;
     let done = encrypt(context, &stream, false, KEY).await?;
     ensure!(done.is_ok(), "{done:?}");
-    same("encryption", shown(context, &stream).await?, [const { EncryptionType::None }; 4])
+    same(
+        "encryption",
+        shown(context, &stream).await?,
+        [const { EncryptionType::None }; 4],
+    )
 }
 
 /// "Once the status of the stream is ACTIVE, encryption begins for records written to the stream."
@@ -147,8 +165,14 @@ async fn shows_in_records_written_since(context: &Context) -> anyhow::Result<()>
     context.put(&stream.name, "after").await?;
     let records = context.read(&stream.name, S0, 2).await?;
     let kinds = records.iter().map(|record| record.encryption_type.clone());
-    let kinds: Vec<_> = kinds.map(|kind| kind.unwrap_or(EncryptionType::None)).collect();
-    same("the records", kinds, vec![EncryptionType::None, EncryptionType::Kms])
+    let kinds: Vec<_> = kinds
+        .map(|kind| kind.unwrap_or(EncryptionType::None))
+        .collect();
+    same(
+        "the records",
+        kinds,
+        vec![EncryptionType::None, EncryptionType::Kms],
+    )
 }
 
 /// "Enables or updates server-side encryption."
@@ -167,14 +191,22 @@ async fn keys_26(context: &Context) -> anyhow::Result<()> {
         let done = encrypt(context, &stream, true, &format!("alias/key-{index}")).await?;
         ensure!(done.is_ok(), "{done:?}");
     }
-    let refusal = encrypt(context, &stream, true, "alias/one-more").await?.err();
-    refusal.context("the 26th was accepted")?.is(&["LimitExceededException"]).map(drop)
+    let refusal = encrypt(context, &stream, true, "alias/one-more")
+        .await?
+        .err();
+    refusal
+        .context("the 26th was accepted")?
+        .is(&["LimitExceededException"])
+        .map(drop)
 }
 
 /// EncryptionType: "The only valid value is KMS."
 async fn start_none(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
-    let start = context.client.start_stream_encryption().stream_name(&stream.name);
+    let start = context
+        .client
+        .start_stream_encryption()
+        .stream_name(&stream.name);
     let start = start.encryption_type(EncryptionType::None).key_id(KEY);
     refused(start.send().await, INVALID).map(drop)
 }
@@ -193,8 +225,15 @@ async fn stop_without_key(context: &Context) -> anyhow::Result<()> {
 
 async fn begin_encryption(context: &Context) -> anyhow::Result<Stream> {
     let stream = context.stream(1).await?;
-    let start = context.client.start_stream_encryption().stream_name(&stream.name);
-    start.encryption_type(EncryptionType::Kms).key_id(KEY).send().await?;
+    let start = context
+        .client
+        .start_stream_encryption()
+        .stream_name(&stream.name);
+    start
+        .encryption_type(EncryptionType::Kms)
+        .key_id(KEY)
+        .send()
+        .await?;
     Ok(stream)
 }
 
@@ -202,7 +241,11 @@ async fn begin_encryption(context: &Context) -> anyhow::Result<Stream> {
 async fn encrypting(context: &Context) -> anyhow::Result<()> {
     let stream = begin_encryption(context).await?;
     let status = context.summary(&stream.name).await?.stream_status;
-    same("the status at once", status, aws_sdk_kinesis::types::StreamStatus::Updating)?;
+    same(
+        "the status at once",
+        status,
+        aws_sdk_kinesis::types::StreamStatus::Updating,
+    )?;
     context.put(&stream.name, "data").await?;
     context.active(&stream.name).await?;
     same("records", context.read(&stream.name, S0, 1).await?.len(), 1)
@@ -210,14 +253,22 @@ async fn encrypting(context: &Context) -> anyhow::Result<()> {
 
 async fn start_while_updating(context: &Context) -> anyhow::Result<()> {
     let stream = begin_encryption(context).await?;
-    let start = context.client.start_stream_encryption().stream_name(&stream.name);
-    let start = start.encryption_type(EncryptionType::Kms).key_id("alias/other");
+    let start = context
+        .client
+        .start_stream_encryption()
+        .stream_name(&stream.name);
+    let start = start
+        .encryption_type(EncryptionType::Kms)
+        .key_id("alias/other");
     refused(start.send().await, &["ResourceInUseException"]).map(drop)
 }
 
 async fn stop_while_updating(context: &Context) -> anyhow::Result<()> {
     let stream = begin_encryption(context).await?;
-    let stop = context.client.stop_stream_encryption().stream_name(&stream.name);
+    let stop = context
+        .client
+        .stop_stream_encryption()
+        .stream_name(&stream.name);
     let stop = stop.encryption_type(EncryptionType::Kms).key_id(KEY);
     refused(stop.send().await, &["ResourceInUseException"]).map(drop)
 }
@@ -227,7 +278,10 @@ async fn add(
     stream: &Stream,
     tags: &[(&str, &str)],
 ) -> anyhow::Result<Result<(), Refusal>> {
-    let mut add = context.client.add_tags_to_stream().stream_name(&stream.name);
+    let mut add = context
+        .client
+        .add_tags_to_stream()
+        .stream_name(&stream.name);
     for (key, value) in tags {
         add = add.tags(*key, *value);
     }
@@ -244,17 +298,23 @@ async fn tagged(context: &Context, tags: &[(&str, &str)]) -> anyhow::Result<Stre
 type Tags = BTreeMap<String, String>;
 
 fn tags(pairs: &[(&str, &str)]) -> Tags {
-    let pairs = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let pairs = pairs
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     pairs.collect()
 }
 
 fn read(tags: Option<Vec<aws_sdk_kinesis::types::Tag>>) -> Tags {
     let tags = tags.unwrap_or_default().into_iter();
-    tags.map(|tag| (tag.key, tag.value.unwrap_or_default())).collect()
+    tags.map(|tag| (tag.key, tag.value.unwrap_or_default()))
+        .collect()
 }
 
 async fn of_stream(context: &Context, stream: &Stream) -> anyhow::Result<Tags> {
-    let list = context.client.list_tags_for_stream().stream_name(&stream.name);
+    let list = context
+        .client
+        .list_tags_for_stream()
+        .stream_name(&stream.name);
     Ok(read(Some(list.send().await?.tags)))
 }
 
@@ -273,13 +333,18 @@ async fn adds_and_overwrites(context: &Context) -> anyhow::Result<()> {
 }
 
 fn many(count: usize) -> Vec<(String, &'static str)> {
-    (0..count).map(|index| (format!("key-{index:02}"), "value")).collect()
+    (0..count)
+        .map(|index| (format!("key-{index:02}"), "value"))
+        .collect()
 }
 
 /// A stream with 50 tags.
 async fn with_50(context: &Context) -> anyhow::Result<Stream> {
     let many = many(50);
-    let pairs: Vec<_> = many.iter().map(|(key, value)| (key.as_str(), *value)).collect();
+    let pairs: Vec<_> = many
+        .iter()
+        .map(|(key, value)| (key.as_str(), *value))
+        .collect();
     tagged(context, &pairs).await
 }
 
@@ -321,7 +386,10 @@ async fn pages_by_exclusive_start_tag_key(context: &Context) -> anyhow::Result<(
     let mut seen = Tags::new();
     let mut after = None;
     for more in [true, false] {
-        let list = context.client.list_tags_for_stream().stream_name(&stream.name);
+        let list = context
+            .client
+            .list_tags_for_stream()
+            .stream_name(&stream.name);
         let list = list.limit(2).set_exclusive_start_tag_key(after.clone());
         let page = list.send().await?;
         same("HasMoreTags", page.has_more_tags, more)?;
@@ -338,7 +406,10 @@ async fn no_tags(context: &Context) -> anyhow::Result<()> {
 
 async fn list_limited(context: &Context, limit: i32) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
-    let list = context.client.list_tags_for_stream().stream_name(&stream.name);
+    let list = context
+        .client
+        .list_tags_for_stream()
+        .stream_name(&stream.name);
     refused(list.limit(limit).send().await, INVALID).map(drop)
 }
 
@@ -354,15 +425,25 @@ async fn list_0(context: &Context) -> anyhow::Result<()> {
 /// "If you specify a tag that does not exist, it is ignored."
 async fn removes_and_ignores_what_is_not_there(context: &Context) -> anyhow::Result<()> {
     let stream = tagged(context, &[("a", "1"), ("b", "2")]).await?;
-    let remove = context.client.remove_tags_from_stream().stream_name(&stream.name);
+    let remove = context
+        .client
+        .remove_tags_from_stream()
+        .stream_name(&stream.name);
     remove.tag_keys("a").tag_keys("missing").send().await?;
-    same("tags", of_stream(context, &stream).await?, tags(&[("b", "2")]))
+    same(
+        "tags",
+        of_stream(context, &stream).await?,
+        tags(&[("b", "2")]),
+    )
 }
 
 /// TagKeys: "Array Members: Minimum number of 1 item."
 async fn remove_nothing(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
-    let remove = context.client.remove_tags_from_stream().stream_name(&stream.name);
+    let remove = context
+        .client
+        .remove_tags_from_stream()
+        .stream_name(&stream.name);
     refused(remove.set_tag_keys(Some(Vec::new())).send().await, INVALID).map(drop)
 }
 
@@ -371,21 +452,33 @@ async fn tag_resource(context: &Context, arn: &str) -> anyhow::Result<()> {
     tag.tags("a", "1").tags("b", "2").send().await?;
     let again = context.client.tag_resource().resource_arn(arn);
     again.tags("b", "3").send().await?;
-    same("tags", of_resource(context, arn).await?, tags(&[("a", "1"), ("b", "3")]))
+    same(
+        "tags",
+        of_resource(context, arn).await?,
+        tags(&[("a", "1"), ("b", "3")]),
+    )
 }
 
 async fn untag_resource(context: &Context, arn: &str) -> anyhow::Result<()> {
     tag_resource(context, arn).await?;
     let untag = context.client.untag_resource().resource_arn(arn);
     untag.tag_keys("a").send().await?;
-    same("tags", of_resource(context, arn).await?, tags(&[("b", "3")]))
+    same(
+        "tags",
+        of_resource(context, arn).await?,
+        tags(&[("b", "3")]),
+    )
 }
 
 async fn tags_a_stream(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
     tag_resource(context, &stream.arn).await?;
     // The same tags as seen by the older operation.
-    same("tags", of_stream(context, &stream).await?, tags(&[("a", "1"), ("b", "3")]))
+    same(
+        "tags",
+        of_stream(context, &stream).await?,
+        tags(&[("a", "1"), ("b", "3")]),
+    )
 }
 
 /// "The Kinesis resource can be a data stream or a consumer."
@@ -393,7 +486,11 @@ async fn tags_a_consumer(context: &Context) -> anyhow::Result<()> {
     let stream = context.stream(1).await?;
     let consumer = context.consumer(&stream, "consumer").await?;
     tag_resource(context, &consumer).await?;
-    same("tags of the stream", of_stream(context, &stream).await?.len(), 0)
+    same(
+        "tags of the stream",
+        of_stream(context, &stream).await?.len(),
+        0,
+    )
 }
 
 async fn untags_a_stream(context: &Context) -> anyhow::Result<()> {
@@ -439,7 +536,11 @@ async fn untag_nothing(context: &Context) -> anyhow::Result<()> {
 
 async fn shows_the_tags_of_the_stream(context: &Context) -> anyhow::Result<()> {
     let stream = tagged(context, &[("a", "1")]).await?;
-    same("tags", of_resource(context, &stream.arn).await?, tags(&[("a", "1")]))
+    same(
+        "tags",
+        of_resource(context, &stream.arn).await?,
+        tags(&[("a", "1")]),
+    )
 }
 
 async fn list_bad_arn(context: &Context) -> anyhow::Result<()> {

@@ -87,10 +87,18 @@ async fn records_come_as_they_are_put(context: &Context) -> anyhow::Result<()> {
     let (stream, consumer, _) = with_abc(context).await?;
     let position = at(ShardIteratorType::TrimHorizon).build()?;
     let mut output = subscribe(context, &consumer, position).await?;
-    same("what was there", receive(&mut output, 3).await?.as_str(), "abc")?;
+    same(
+        "what was there",
+        receive(&mut output, 3).await?.as_str(),
+        "abc",
+    )?;
     for data in ["d", "e"] {
         context.put(&stream.name, data).await?;
-        same("what was put", receive(&mut output, 1).await?.as_str(), data)?;
+        same(
+            "what was put",
+            receive(&mut output, 1).await?.as_str(),
+            data,
+        )?;
     }
     Ok(())
 }
@@ -102,7 +110,11 @@ async fn from_trim_horizon(context: &Context) -> anyhow::Result<()> {
     let event = next_event(&mut output, |event| !event.records.is_empty()).await?;
     let event = event.context("the subscription ended")?;
     let first = event.records.first().context("no record")?;
-    same("the first record's number", first.sequence_number(), numbers[0].as_str())?;
+    same(
+        "the first record's number",
+        first.sequence_number(),
+        numbers[0].as_str(),
+    )?;
     same("its key", first.partition_key(), Some("key"))
 }
 
@@ -111,7 +123,11 @@ async fn from_latest(context: &Context) -> anyhow::Result<()> {
     let position = at(ShardIteratorType::Latest).build()?;
     let mut output = subscribe(context, &consumer, position).await?;
     context.put(&stream.name, "d").await?;
-    same("what was put since", receive(&mut output, 1).await?.as_str(), "d")
+    same(
+        "what was put since",
+        receive(&mut output, 1).await?.as_str(),
+        "d",
+    )
 }
 
 async fn from_number(
@@ -142,9 +158,15 @@ async fn from_at_timestamp(context: &Context) -> anyhow::Result<()> {
     tokio::time::sleep(Duration::from_millis(50)).await;
     context.put(&stream.name, "b").await?;
     let consumer = context.consumer(&stream, "reader").await?;
-    let position = at(ShardIteratorType::AtTimestamp).timestamp(between).build()?;
+    let position = at(ShardIteratorType::AtTimestamp)
+        .timestamp(between)
+        .build()?;
     let mut output = subscribe(context, &consumer, position).await?;
-    same("from in between", receive(&mut output, 1).await?.as_str(), "b")
+    same(
+        "from in between",
+        receive(&mut output, 1).await?.as_str(),
+        "b",
+    )
 }
 
 /// ContinuationSequenceNumber: "Use this as SequenceNumber in the next call to SubscribeToShard." Another consumer uses
@@ -171,7 +193,11 @@ async fn goes_on_after_the_continuation_sequence_number(context: &Context) -> an
     let position = at(ShardIteratorType::AfterSequenceNumber);
     let position = position.sequence_number(continuation).build()?;
     let mut output = subscribe(context, &other, position).await?;
-    same("what came since", receive(&mut output, 1).await?.as_str(), "d")
+    same(
+        "what came since",
+        receive(&mut output, 1).await?.as_str(),
+        "d",
+    )
 }
 
 /// ChildShards: "returned only at the end of the current shard".
@@ -179,11 +205,19 @@ async fn the_end_of_a_shard_brings_its_children_and_ends(context: &Context) -> a
     let (stream, consumer, _) = with_abc(context).await?;
     let position = at(ShardIteratorType::TrimHorizon).build()?;
     let mut output = subscribe(context, &consumer, position).await?;
-    same("the records", receive(&mut output, 3).await?.as_str(), "abc")?;
+    same(
+        "the records",
+        receive(&mut output, 3).await?.as_str(),
+        "abc",
+    )?;
     context.split(&stream.name, S0, HALF).await?;
     let event = next_event(&mut output, |event| !event.child_shards().is_empty()).await?;
     let event = event.context("it ended without ChildShards")?;
-    let mut children: Vec<_> = event.child_shards().iter().map(|child| child.shard_id()).collect();
+    let mut children: Vec<_> = event
+        .child_shards()
+        .iter()
+        .map(|child| child.shard_id())
+        .collect();
     children.sort_unstable();
     same("the children", children, vec![S1, S2])?;
     for child in event.child_shards() {
@@ -200,7 +234,11 @@ async fn two_consumers_get_every_record_each(context: &Context) -> anyhow::Resul
     for consumer in [first, second] {
         let position = at(ShardIteratorType::TrimHorizon).build()?;
         let mut output = subscribe(context, &consumer, position).await?;
-        same("its records", receive(&mut output, 3).await?.as_str(), "abc")?;
+        same(
+            "its records",
+            receive(&mut output, 3).await?.as_str(),
+            "abc",
+        )?;
     }
     Ok(())
 }
@@ -211,12 +249,20 @@ async fn the_second_takes_over_after_five_seconds(context: &Context) -> anyhow::
     let (stream, consumer, _) = with_abc(context).await?;
     let position = at(ShardIteratorType::TrimHorizon).build()?;
     let mut first = subscribe(context, &consumer, position).await?;
-    same("to the first", receive(&mut first, 3).await?.as_str(), "abc")?;
+    same(
+        "to the first",
+        receive(&mut first, 3).await?.as_str(),
+        "abc",
+    )?;
     tokio::time::sleep(Duration::from_millis(5500)).await;
     let position = at(ShardIteratorType::Latest).build()?;
     let mut second = subscribe(context, &consumer, position).await?;
     context.put(&stream.name, "d").await?;
-    same("to the second", receive(&mut second, 1).await?.as_str(), "d")?;
+    same(
+        "to the second",
+        receive(&mut second, 1).await?.as_str(),
+        "d",
+    )?;
     match next_event(&mut first, |event| !event.records.is_empty()).await {
         Ok(None) => Ok(()),
         Ok(Some(event)) => bail!("the first still gets records: {:?}", texts(&event.records)),
@@ -237,7 +283,11 @@ async fn again_at_once(context: &Context) -> anyhow::Result<()> {
     let again = try_subscribe(context, &consumer, S0, position).await?;
     let refusal = again.err().context("it was accepted")?;
     refusal.is(&["ResourceInUseException"])?;
-    same("the first goes on", receive(&mut first, 3).await?.as_str(), "abc")
+    same(
+        "the first goes on",
+        receive(&mut first, 3).await?.as_str(),
+        "abc",
+    )
 }
 
 async fn not_subscribed(

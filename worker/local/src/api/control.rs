@@ -6,7 +6,7 @@ use super::limits::Scope;
 use super::settings::DEFAULT_RETENTION;
 use super::shards::shard_view;
 use super::tags::check_tags;
-use super::validate::{Constraints, MAX_RECORD_BYTES};
+use super::validate::{Constraints, DEFAULT_RECORD_BYTES};
 use super::*;
 use crate::log::{Change, NewStream, Settings, Status, Stream, StreamMeta, StreamMode, Transition};
 
@@ -158,7 +158,7 @@ impl Kinesis {
         let kib = request
             .max_record_size_in_kib
             .and_then(|kib| usize::try_from(kib).ok());
-        let largest = kib.map_or(MAX_RECORD_BYTES, |kib| kib * 1024);
+        let largest = kib.map_or(DEFAULT_RECORD_BYTES, |kib| kib * 1024);
         let mut settings = Settings::new(mode, DEFAULT_RETENTION, largest);
         settings.tags = request.tags.clone().unwrap_or_default();
         check_tags(&settings.tags)?;
@@ -295,7 +295,7 @@ impl Kinesis {
             .iter()
             .filter(|shard| after.is_none_or(|after| shard.number() > after));
         let (shards, has_more_shards) =
-            page(shards.map(shard_view), limit_or(request.limit, 100, 10_000));
+            page(shards.map(shard_view), limit_or(request.limit, 100, 100));
         let stream_description = StreamDescription {
             basics: self.basics(caller, &stream),
             shards,

@@ -38,6 +38,20 @@ fn routing_key(partition_key: &str, explicit: Option<&String>) -> Result<u128, K
     })
 }
 
+/// Ends a call that is to be tried only, once nothing else would: `DryRun` of the API reference.
+///
+/// # Errors
+/// It is such a call.
+pub(super) fn check_dry_run(dry_run: Option<bool>) -> Result<(), KinesisError> {
+    match dry_run {
+        Some(true) => {
+            let message = "The request would have succeeded, but DryRun was specified.";
+            Err(KinesisError::new(ErrorKind::DryRunOperation, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn check_size(routes: &Routes<'_>, bytes: usize) -> Result<(), KinesisError> {
     let most = routes.max_record_bytes().min(MAX_RECORD_BYTES);
     if bytes > most {
@@ -52,7 +66,8 @@ impl Kinesis {
     /// Puts one record; every reader sees it when this returns.
     ///
     /// # Errors
-    /// A field is invalid, there is no such stream, or the disk failed.
+    /// A field is invalid, there is no such stream, or the disk failed. Here and below, a call with `DryRun` ends in an
+    /// error whatever happens; the one that says so means that all is well.
     pub fn put_record(&self, request: &PutRecordRequest) -> Result<PutRecordOutcome, KinesisError> {
         let mut constraints = Constraints::new();
         constraints.name("streamName", request.stream_name.as_ref());
@@ -77,6 +92,7 @@ impl Kinesis {
             .ok_or_else(|| self.no_stream(stream.name()))?;
         check_size(&routes, partition_key.len() + data.len())?;
         let shard = open_shard(&routes, key)?;
+        check_dry_run(request.dry_run)?;
         self.admit_put(stream.name(), shard, partition_key.len() + data.len())?;
         let record = Record::new(partition_key, data).encrypted(routes.encrypted());
         let encryption_type = record.encryption_type();
@@ -123,6 +139,7 @@ impl Kinesis {
             .routes()
             .ok_or_else(|| self.no_stream(stream.name()))?;
         let runs = route(&routes, entries)?;
+        check_dry_run(request.dry_run)?;
         let mut results: Vec<Option<PutRecordsResult>> = vec![None; entries.len()];
         let mut failure = None;
         let mut failed_record_count = 0;
@@ -221,6 +238,7 @@ impl Kinesis {
             timestamp: request.timestamp,
         };
         let position = self.position(&stream, &shard, &place)?;
+        check_dry_run(request.dry_run)?;
         let iterator = self.iterator(&stream, number, position);
         Ok(GetShardIteratorOutcome {
             shard_iterator: iterator,
@@ -319,8 +337,14 @@ impl Kinesis {
         let mut constraints = Constraints::new();
         constraints.required("shardIterator", request.shard_iterator.as_ref());
         constraints.text("shardIterator", request.shard_iterator.as_ref(), 512);
-        constraints.number("limit", request.limit, 1, MAX_GET_RECORDS);
+        constraints.number("limit", request.limit, 1, i64::MAX);
         constraints.finish()?;
+        if let Some(limit) = request.limit.filter(|limit| *limit > MAX_GET_RECORDS) {
+            // Said of GetRecords alone (API reference), where other operations have a ValidationException.
+            return Err(KinesisError::invalid_argument(format!(
+                "Limit {limit} is too large: GetRecords gives {MAX_GET_RECORDS} records at most."
+            )));
+        }
         let now = self.now();
         let iterator = ShardIterator::decode(request.shard_iterator.as_deref().unwrap_or_default());
         let iterator =
@@ -334,6 +358,7 @@ impl Kinesis {
         }
         let shard = stream.shard(iterator.shard);
         let shard = shard.ok_or_else(|| self.no_shard(&stream, &shard_id(iterator.shard)))?;
+        check_dry_run(request.dry_run)?;
         self.admit_read(stream.name(), &shard)?;
         shard.trim_before(stream.cutoff(now))?;
         let limits = ReadLimits {

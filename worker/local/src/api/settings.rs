@@ -35,7 +35,7 @@ impl Kinesis {
     /// Keeps records shorter; older ones are trimmed.
     ///
     /// # Errors
-    /// The period is invalid or longer, there is no such stream, or the disk failed.
+    /// The period is invalid or not shorter, there is no such stream, or the disk failed.
     pub fn decrease_stream_retention_period(
         &self,
         request: &RetentionRequest,
@@ -72,15 +72,11 @@ impl Kinesis {
         self.check_active(&stream)?;
         let change = |settings: &mut Settings| {
             let current = i64::from(settings.retention_hours);
-            if (up && hours < current) || (!up && hours > current) {
-                let (wanted, relation) = if up {
-                    ("longer", "shorter")
-                } else {
-                    ("shorter", "longer")
-                };
+            if (up && hours <= current) || (!up && hours >= current) {
+                let wanted = if up { "more" } else { "less" };
                 return Err(KinesisError::invalid_argument(format!(
-                    "Requested retention period ({hours} hours) for stream {} can not be {relation} than existing retention \
-                     period ({current} hours): a {wanted} one is expected.",
+                    "Requested retention period ({hours} hours) for stream {} must be {wanted} than the existing retention \
+                     period ({current} hours).",
                     stream.name()
                 )));
             }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::consumers::{FoundConsumer, no_consumer};
-use super::data::{ITERATOR_TYPES, Place, child_shards};
+use super::data::{ITERATOR_TYPES, Place, check_dry_run, child_shards};
 use super::limits::Scope;
 use super::shards::shard_id;
 use super::validate::{Constraints, SEQUENCE_PATTERN};
@@ -138,8 +138,7 @@ impl Kinesis {
         let taken_over = if request.dry_run == Some(true) {
             let free = Subscriptions::free(&self.subscriptions.latest(), &key, since);
             if free {
-                let message = "The request would have succeeded, but DryRun was specified.";
-                return Err(KinesisError::new(ErrorKind::DryRunOperation, message));
+                check_dry_run(request.dry_run)?;
             }
             None
         } else {

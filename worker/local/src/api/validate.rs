@@ -11,6 +11,8 @@ use super::{ErrorKind, KinesisError};
 pub(super) const MAX_NAME: usize = 128;
 /// Characters in a partition key at most.
 const MAX_PARTITION_KEY: usize = 256;
+/// Bytes of a record at most in a stream that was made without saying more (API reference, CreateStream).
+pub(super) const DEFAULT_RECORD_BYTES: usize = 1024 * 1024;
 /// Bytes of data in a record at most: 10 MiB.
 pub(super) const MAX_RECORD_BYTES: usize = 10 * 1024 * 1024;
 /// Tags a stream or a consumer may have.

@@ -48,6 +48,7 @@ fn write(kinesis: &Kinesis, stream: &str, writer: usize) {
             stream_name: Some(stream.to_owned()),
             stream_arn: None,
             records: Some(data.iter().map(entry).collect()),
+            dry_run: None,
         };
         let outcome = kinesis.put_records(&request).unwrap();
         let mut lines = String::new();

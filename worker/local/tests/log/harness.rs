@@ -90,6 +90,7 @@ pub fn put_many(kinesis: &Kinesis, pairs: &[(String, Vec<u8>)]) -> Vec<PutRecord
         stream_name: Some(STREAM.to_owned()),
         stream_arn: None,
         records: Some(pairs.iter().map(entry).collect()),
+        dry_run: None,
     };
     let outcome = kinesis.put_records(&request).unwrap();
     assert_eq!(outcome.failed_record_count, 0);
@@ -145,6 +146,7 @@ pub fn get(
     kinesis.get_records(&GetRecordsRequest {
         shard_iterator: Some(iterator.to_owned()),
         limit,
+        dry_run: None,
     })
 }
 

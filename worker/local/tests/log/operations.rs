@@ -297,6 +297,7 @@ fn put_records_is_checked_as_a_whole_before_any_is_written() {
             stream_name: Some(STREAM.to_owned()),
             stream_arn: None,
             records: Some(records),
+            dry_run: None,
         })
     };
     assert_eq!(put(Vec::new()).unwrap_err().kind, ErrorKind::Validation);

@@ -102,6 +102,7 @@ impl Door {
                     stream_name: Some(STREAM.to_owned()),
                     stream_arn: None,
                     records: Some(records.iter().map(entry).collect()),
+                    dry_run: None,
                 };
                 let put = kinesis.put_records(&request).map_err(text)?;
                 let numbers = put.records.into_iter();
@@ -202,6 +203,7 @@ impl Door {
                 let request = api::GetRecordsRequest {
                     shard_iterator: Some(iterator.to_owned()),
                     limit: Some(i64::from(limit)),
+                    dry_run: None,
                 };
                 let got = kinesis.get_records(&request).map_err(text)?;
                 let children = got.child_shards.unwrap_or_default().into_iter();

@@ -52,6 +52,7 @@ fn put_many(kinesis: &Kinesis, records: &[(u128, usize)]) -> PutRecordsOutcome {
         stream_name: Some(NAME.to_owned()),
         stream_arn: None,
         records: Some(records.iter().map(entry).collect()),
+        dry_run: None,
     };
     kinesis.put_records(&request).unwrap()
 }
@@ -70,6 +71,7 @@ fn get(kinesis: &Kinesis, iterator: &str) -> Result<GetRecordsOutcome, KinesisEr
     kinesis.get_records(&GetRecordsRequest {
         shard_iterator: Some(iterator.to_owned()),
         limit: None,
+        dry_run: None,
     })
 }
 

@@ -22,6 +22,8 @@ pub struct PutRecordRequest {
     pub partition_key: Option<String>,
     /// The hash key to use instead of the partition key's.
     pub explicit_hash_key: Option<String>,
+    /// Says only whether it would succeed.
+    pub dry_run: Option<bool>,
 }
 
 /// `PutRecords`.
@@ -35,6 +37,8 @@ pub struct PutRecordsRequest {
     pub stream_arn: Option<String>,
     /// 1 to 500 records of 10 MiB in all.
     pub records: Option<Vec<PutRecordsEntry>>,
+    /// Says only whether it would succeed.
+    pub dry_run: Option<bool>,
 }
 
 /// One record of `PutRecords`.
@@ -64,6 +68,8 @@ pub struct GetShardIteratorRequest {
     pub starting_sequence_number: Option<String>,
     /// For `AT_TIMESTAMP`.
     pub timestamp: Option<Timestamp>,
+    /// Says only whether it would succeed.
+    pub dry_run: Option<bool>,
 }
 
 /// `GetRecords`.
@@ -74,6 +80,8 @@ pub struct GetRecordsRequest {
     pub shard_iterator: Option<String>,
     /// Records at most, 1 to 10,000.
     pub limit: Option<i64>,
+    /// Says only whether it would succeed.
+    pub dry_run: Option<bool>,
 }
 
 /// `PutRecord`'s outcome.
