@@ -33,6 +33,8 @@ mod servers;
 // The cases, by family.
 #[path = "conformance/consumers.rs"]
 mod consumers;
+#[path = "conformance/dry_run.rs"]
+mod dry_run;
 #[path = "conformance/faults.rs"]
 mod faults;
 #[path = "conformance/limits.rs"]
@@ -41,6 +43,8 @@ mod limits;
 mod main_path;
 #[path = "conformance/protocol.rs"]
 mod protocol;
+#[path = "conformance/reads.rs"]
+mod reads;
 #[path = "conformance/records.rs"]
 mod records;
 #[path = "conformance/scaling.rs"]
@@ -90,10 +94,12 @@ fn run() -> anyhow::Result<bool> {
     let mut cases = coverage::generated(&model);
     for family in [
         consumers::cases(),
+        dry_run::cases(),
         faults::cases(),
         limits::cases(),
         main_path::cases(),
         protocol::cases(),
+        reads::cases(),
         records::cases(),
         scaling::cases(),
         settings::cases(),
@@ -183,7 +189,14 @@ fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 impl Suite {
     /// Runs a case on a server and holds the outcome against the listed differences.
     fn judge(&self, server: Server, case: &Case) -> anyhow::Result<()> {
+        let begin = std::time::Instant::now();
         let outcome = self.perform(server, case);
+        eprintln!(
+            "TIME {:.1} {}@{}",
+            begin.elapsed().as_secs_f64(),
+            case.id(),
+            server.name()
+        );
         let verdict = match (&outcome, listed(server, &case.id())) {
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(_)) => Err(anyhow::anyhow!(

@@ -21,6 +21,7 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::case::Needs;
 use super::http;
+use super::refusal::outcome;
 
 pub const REGION: &str = "us-east-1";
 /// The first shard of a stream.
@@ -35,7 +36,7 @@ pub const HALF: &str = "170141183460469231731687303715884105728";
 pub const LAST_KEY: &str = "340282366920938463463374607431768211455";
 
 /// Longer than anything takes on a loaded machine; only a defect reaches it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 const BETWEEN: Duration = Duration::from_millis(20);
 
 /// What cases of one server with one facility share.
@@ -123,7 +124,18 @@ impl Context {
         };
         let name = self.name();
         let create = self.client.create_stream().stream_name(&name);
-        create.shard_count(shards).send().await?;
+        let create = create.shard_count(shards);
+        eventually(&format!("{name} to be made"), async || {
+            match outcome(create.clone().send().await)? {
+                Ok(_) => Ok(Some(())),
+                // AWS lets five be made in a second.
+                Err(refusal) if self.needs == Needs::Limits => {
+                    refusal.is(&["LimitExceededException"]).map(|_| None)
+                }
+                Err(refusal) => bail!("{name} isn't made: {refusal:?}"),
+            }
+        })
+        .await?;
         self.active(&name).await
     }
 

@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use super::refusal::Refusal;
 
 pub const JSON: &str = "application/x-amz-json-1.1";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 /// As an SDK signs; signatures aren't checked by any of the servers, but the credential's scope is read.
 const AUTHORIZATION: &str = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/kinesis/aws4_request, \
      SignedHeaders=host;x-amz-date, Signature=0000000000000000000000000000000000000000000000000000000000000000";

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use stockstream_tests::repository;
 
 use super::case::Case;
-use super::coverage::{BY_FAULT, NOT_HERE};
+use super::coverage::BY_FAULT;
 use super::differences::{DIFFERENCES, Difference, listed};
 use super::servers::Server;
 
@@ -147,10 +147,6 @@ fn page(cases: &[Case]) -> String {
         if let Some(why) = case.ours_only.filter(|why| !why.contains("faults")) {
             let _ = writeln!(page, "| `{}` | {why} |", case.id());
         }
-    }
-    page.push_str("\n## Not produced here\n\n");
-    for (error, why) in NOT_HERE {
-        let _ = writeln!(page, "- {error}: {why}.");
     }
     page
 }

@@ -32,9 +32,9 @@ cases! {
         Plain:
             to_on_demand_and_back,
             shards_and_records_stay,
-            limit_exceeded_exception_for_the_third_in_a_day = three_modes,
             invalid_argument_exception_for_an_arn_of_another_service = mode_of_bad_arn,
             validation_exception_for_an_unknown_mode = unknown_mode;
+        Limits: limit_exceeded_exception_for_the_third_in_a_day = three_modes;
         Delays:
             resource_in_use_exception_while_updating = mode_while_updating;
     }
