@@ -21,6 +21,8 @@ mod coverage;
 mod differences;
 #[path = "conformance/http.rs"]
 mod http;
+#[path = "conformance/judged.rs"]
+mod judged;
 #[path = "conformance/operations.rs"]
 mod operations;
 #[path = "conformance/refusal.rs"]
@@ -189,14 +191,7 @@ fn trials(suite: &Arc<Suite>) -> Vec<Trial> {
 impl Suite {
     /// Runs a case on a server and holds the outcome against the listed differences.
     fn judge(&self, server: Server, case: &Case) -> anyhow::Result<()> {
-        let begin = std::time::Instant::now();
         let outcome = self.perform(server, case);
-        eprintln!(
-            "TIME {:.1} {}@{}",
-            begin.elapsed().as_secs_f64(),
-            case.id(),
-            server.name()
-        );
         let verdict = match (&outcome, listed(server, &case.id())) {
             (Ok(()), None) => Ok(()),
             (Ok(()), Some(_)) => Err(anyhow::anyhow!(

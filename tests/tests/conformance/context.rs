@@ -16,6 +16,7 @@ use aws_sdk_kinesis::primitives::Blob;
 use aws_sdk_kinesis::types::{
     ConsumerStatus, Record, Shard, ShardIteratorType, StreamStatus, SubscribeToShardEvent,
 };
+use aws_smithy_http_client::Builder;
 use serde_json::Value;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
@@ -78,12 +79,16 @@ pub struct Context {
     shared: Arc<Shared>,
 }
 
+/// Below the time after which a server may close a connection that is idle: a call must not meet that.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// A client without retries, so that a case sees every answer.
 pub fn client(endpoint: &str, region: &'static str) -> Client {
     let config = aws_sdk_kinesis::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
         .credentials_provider(Credentials::new("test", "test", None, None, "suite"))
+        .http_client(Builder::new().pool_idle_timeout(IDLE).build_http())
         .retry_config(RetryConfig::disabled())
         // A subscription is silent while nothing is put.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
@@ -324,9 +329,10 @@ pub async fn next_event(
     wanted: impl Fn(&SubscribeToShardEvent) -> bool,
 ) -> anyhow::Result<Option<SubscribeToShardEvent>> {
     use aws_sdk_kinesis::types::SubscribeToShardEventStream as Event;
+    let end = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let next = tokio::time::timeout(PATIENCE, output.event_stream.recv());
-        let next = next.await.context("no event came")?;
+        let next = tokio::time::timeout_at(end, output.event_stream.recv());
+        let next = next.await.context("no such event came")?;
         match next? {
             Some(Event::SubscribeToShardEvent(event)) if wanted(&event) => return Ok(Some(event)),
             Some(Event::SubscribeToShardEvent(_)) => {}

@@ -128,7 +128,7 @@ fn page(cases: &[Case]) -> String {
                 page,
                 "| `{id}` | {} | {} | {} |",
                 difference.does,
-                difference.documented,
+                difference.documented.replace('|', "\\|"),
                 difference.verdict.text()
             );
         }
