@@ -31,6 +31,8 @@ pub async fn create(client: &Client, shards: i32) {
         .create_stream()
         .stream_name(STREAM)
         .shard_count(shards)
+        // The most that there is.
+        .max_record_size_in_kib(10_240)
         .send()
         .await
         .unwrap();

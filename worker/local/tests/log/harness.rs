@@ -58,6 +58,8 @@ pub fn create(kinesis: &Kinesis, shards: i64) {
     let request = CreateStreamRequest {
         stream_name: Some(STREAM.to_owned()),
         shard_count: Some(shards),
+        // The most that there is.
+        max_record_size_in_kib: Some(10_240),
         ..Default::default()
     };
     kinesis.create_stream(&request).unwrap();

@@ -28,6 +28,7 @@ fn create(kinesis: &Kinesis, name: &str, shards: i64) -> Result<Done, KinesisErr
     kinesis.create_stream(&CreateStreamRequest {
         stream_name: Some(name.to_owned()),
         shard_count: Some(shards),
+        max_record_size_in_kib: Some(10_240),
         ..Default::default()
     })
 }
