@@ -1,6 +1,7 @@
 //! GetShardIterator, GetRecords.
 
 use anyhow::{Context as _, ensure};
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::ShardIteratorType;
 
@@ -43,6 +44,14 @@ cases! {
             invalid_argument_exception_for_a_limit_of_0 = get_0,
             invalid_argument_exception_for_no_iterator_of_ours = get_garbage;
     }
+}
+
+/// A page of the first shard's first record.
+async fn first_record(context: &Context, stream: &Stream) -> anyhow::Result<GetRecordsOutput> {
+    let kind = ShardIteratorType::TrimHorizon;
+    let iterator = context.iterator(&stream.name, S0, kind).await?;
+    let get = context.client.get_records().shard_iterator(iterator);
+    Ok(get.limit(1).send().await?)
 }
 
 /// A stream with the records a, b, c, and their sequence numbers.
@@ -274,14 +283,7 @@ async fn millis_behind_latest_is_0_at_the_tip_only(context: &Context) -> anyhow:
     context.put(&stream.name, "a").await?;
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     context.put(&stream.name, "b").await?;
-    let kind = ShardIteratorType::TrimHorizon;
-    let iterator = context.iterator(&stream.name, S0, kind).await?;
-    let first = context
-        .client
-        .get_records()
-        .shard_iterator(iterator)
-        .limit(1);
-    let first = first.send().await?;
+    let first = first_record(context, &stream).await?;
     let behind = first
         .millis_behind_latest
         .context("no MillisBehindLatest")?;
@@ -359,14 +361,7 @@ async fn the_end_of_a_merged_shard_brings_its_child(context: &Context) -> anyhow
 async fn children_come_at_the_end_only(context: &Context) -> anyhow::Result<()> {
     let (stream, _) = with_abc(context).await?;
     context.split(&stream.name, S0, HALF).await?;
-    let kind = ShardIteratorType::TrimHorizon;
-    let iterator = context.iterator(&stream.name, S0, kind).await?;
-    let page = context
-        .client
-        .get_records()
-        .shard_iterator(iterator)
-        .limit(1);
-    let page = page.send().await?;
+    let page = first_record(context, &stream).await?;
     ensure!(page.next_shard_iterator.is_some(), "no NextShardIterator");
     let children = page.child_shards.unwrap_or_default();
     same("children before the end", children.len(), 0)

@@ -78,15 +78,7 @@ fn tail(kinesis: &Kinesis, done: &AtomicBool) -> BTreeMap<String, Vec<(String, S
 fn reshard(kinesis: &Kinesis, done: &AtomicBool) -> usize {
     let mut reshards = 0;
     while !done.load(Ordering::SeqCst) && reshards < 40 {
-        let mut open = shards(kinesis);
-        open.retain(|shard| shard.sequence_number_range.ending_sequence_number.is_none());
-        open.sort_by_key(|shard| {
-            shard
-                .hash_key_range
-                .starting_hash_key
-                .parse::<u128>()
-                .unwrap()
-        });
+        let open = open_shards(kinesis);
         if open.len() < 4 {
             let shard = &open[reshards % open.len()];
             let start: u128 = shard.hash_key_range.starting_hash_key.parse().unwrap();
