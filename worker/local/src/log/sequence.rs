@@ -31,6 +31,33 @@ const LENGTH: usize = 2 + BIRTH_DIGITS + INDEX_DIGITS + SHARD_DIGITS;
 #[error("not a sequence number of this server: 56 decimal digits starting with 49 are expected")]
 pub struct ParseSequenceError;
 
+impl SequenceNumber {
+    /// Its decimal digits. Every record that is put or read needs them, so they aren't formatted.
+    #[must_use]
+    pub fn digits(self) -> [u8; LENGTH] {
+        let mut digits = [b'0'; LENGTH];
+        digits[..2].copy_from_slice(b"49");
+        let (birth, rest) = digits[2..].split_at_mut(BIRTH_DIGITS);
+        let (index, shard) = rest.split_at_mut(INDEX_DIGITS);
+        fill(birth, self.birth);
+        fill(index, self.index);
+        fill(shard, u64::from(self.shard));
+        digits
+    }
+}
+
+/// Writes `value` at the end of a field of zeros.
+fn fill(field: &mut [u8], mut value: u64) {
+    for digit in field.iter_mut().rev() {
+        if value == 0 {
+            return;
+        }
+        // Below 10.
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+}
+
 impl fmt::Display for SequenceNumber {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -132,6 +159,7 @@ mod tests {
         fn text_round_trips_and_keeps_the_order(a in any_sequence(), b in any_sequence()) {
             let (text_a, text_b) = (a.to_string(), b.to_string());
             prop_assert_eq!(text_a.len(), 56);
+            prop_assert_eq!(text_a.as_bytes(), &a.digits()[..]);
             prop_assert_eq!(text_a.parse::<SequenceNumber>(), Ok(a));
             prop_assert_eq!(text_a.cmp(&text_b), a.cmp(&b));
         }
