@@ -35,27 +35,30 @@ impl SequenceNumber {
     /// Its decimal digits. Every record that is put or read needs them, so they aren't formatted.
     #[must_use]
     pub fn digits(self) -> [u8; LENGTH] {
-        let mut digits = [b'0'; LENGTH];
-        digits[..2].copy_from_slice(b"49");
-        let (birth, rest) = digits[2..].split_at_mut(BIRTH_DIGITS);
+        let mut digits = [0; LENGTH];
+        let (prefix, rest) = digits.split_at_mut(2);
+        let (birth, rest) = rest.split_at_mut(BIRTH_DIGITS);
         let (index, shard) = rest.split_at_mut(INDEX_DIGITS);
-        fill(birth, self.birth);
-        fill(index, self.index);
-        fill(shard, u64::from(self.shard));
+        prefix.copy_from_slice(b"49");
+        birth.copy_from_slice(&decimal::<BIRTH_DIGITS>(self.birth));
+        index.copy_from_slice(&decimal::<INDEX_DIGITS>(self.index));
+        shard.copy_from_slice(&decimal::<SHARD_DIGITS>(self.shard.into()));
         digits
     }
 }
 
-/// Writes `value` at the end of a field of zeros.
-fn fill(field: &mut [u8], mut value: u64) {
-    for digit in field.iter_mut().rev() {
+/// The last `N` decimal digits of `value`, zeros in front.
+#[allow(clippy::cast_possible_truncation, reason = "a digit is below 10")]
+pub(crate) fn decimal<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
         if value == 0 {
-            return;
+            break;
         }
-        // Below 10.
         *digit = b'0' + (value % 10) as u8;
         value /= 10;
     }
+    digits
 }
 
 impl fmt::Display for SequenceNumber {
