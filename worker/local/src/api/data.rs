@@ -1,20 +1,12 @@
-//! Operations on records: put, iterators, get.
-
-use std::collections::BTreeMap;
-use std::sync::Arc;
+//! Reading records: iterators and GetRecords.
 
 use super::iterator::{LIFETIME_MILLIS, ShardIterator};
 use super::shards::{range_view, shard_id};
-use super::validate::{Constraints, HASH_KEY_PATTERN, MAX_RECORD_BYTES, SEQUENCE_PATTERN};
+use super::validate::{Constraints, SEQUENCE_PATTERN};
 use super::*;
-use crate::log::{
-    AppendError, Continuation, ReadLimits, Record, Routes, SequenceNumber, Shard, StoredRecord,
-    Stream, hash_key,
-};
+use crate::log::{Continuation, ReadLimits, SequenceNumber, Shard, StoredRecord, Stream};
 
-/// Limits of PutRecords and GetRecords (Kinesis API reference).
-const MAX_PUT_RECORDS: usize = 500;
-const MAX_PUT_BYTES: usize = 10 * 1024 * 1024;
+/// Limits of GetRecords (Kinesis API reference).
 const MAX_GET_RECORDS: i64 = 10_000;
 const MAX_GET_BYTES: usize = 10 * 1024 * 1024;
 
@@ -25,18 +17,6 @@ pub(super) const ITERATOR_TYPES: [&str; 5] = [
     "AT_SEQUENCE_NUMBER",
     "TRIM_HORIZON",
 ];
-
-/// The hash key that a record is routed by.
-fn routing_key(partition_key: &str, explicit: Option<&String>) -> Result<u128, KinesisError> {
-    let Some(explicit) = explicit else {
-        return Ok(hash_key(partition_key));
-    };
-    explicit.parse().map_err(|_| {
-        KinesisError::invalid_argument(format!(
-            "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was {explicit}"
-        ))
-    })
-}
 
 /// Ends a call that is to be tried only, once nothing else would: `DryRun` of the API reference.
 ///
@@ -52,155 +32,7 @@ pub(super) fn check_dry_run(dry_run: Option<bool>) -> Result<(), KinesisError> {
     }
 }
 
-fn check_size(routes: &Routes<'_>, bytes: usize) -> Result<(), KinesisError> {
-    let most = routes.max_record_bytes().min(MAX_RECORD_BYTES);
-    if bytes > most {
-        return Err(KinesisError::invalid_argument(format!(
-            "The record of {bytes} bytes is too large: data and partition key together may have {most} bytes."
-        )));
-    }
-    Ok(())
-}
-
 impl Kinesis {
-    /// Puts one record; every reader sees it when this returns.
-    ///
-    /// # Errors
-    /// A field is invalid, there is no such stream, or the disk failed. Here and below, a call with `DryRun` ends in an
-    /// error whatever happens; the one that says so means that all is well.
-    pub fn put_record(&self, request: &PutRecordRequest) -> Result<PutRecordOutcome, KinesisError> {
-        let mut constraints = Constraints::new();
-        constraints.name("streamName", request.stream_name.as_ref());
-        constraints.text("streamARN", request.stream_arn.as_ref(), 2048);
-        constraints.data("data", request.data.as_ref());
-        constraints.partition_key("partitionKey", request.partition_key.as_ref());
-        constraints.decimal(
-            "explicitHashKey",
-            request.explicit_hash_key.as_ref(),
-            HASH_KEY_PATTERN,
-        );
-        constraints.finish()?;
-        let stream = self.resolve_data(&StreamRef {
-            stream_name: request.stream_name.clone(),
-            stream_arn: request.stream_arn.clone(),
-        })?;
-        let partition_key = request.partition_key.as_deref().unwrap_or_default();
-        let data = request.data.as_ref().map_or(&[][..], |data| &data.0);
-        let key = routing_key(partition_key, request.explicit_hash_key.as_ref())?;
-        let routes = stream
-            .routes()
-            .ok_or_else(|| self.no_stream(stream.name()))?;
-        check_size(&routes, partition_key.len() + data.len())?;
-        let shard = open_shard(&routes, key)?;
-        check_dry_run(request.dry_run)?;
-        self.admit_put(stream.name(), shard, partition_key.len() + data.len())?;
-        let record = Record::new(partition_key, data).encrypted(routes.encrypted());
-        let encryption_type = record.encryption_type();
-        let appended = self.append(shard, vec![record])?;
-        Ok(PutRecordOutcome {
-            shard_id: shard_id(shard.number()),
-            sequence_number: appended,
-            encryption_type,
-        })
-    }
-
-    /// Appends to one shard and returns the first record's sequence number.
-    fn append(
-        &self,
-        shard: &Arc<Shard>,
-        records: Vec<Record>,
-    ) -> Result<SequenceNumber, KinesisError> {
-        match shard.append(self.now(), records, self.tail_budget()) {
-            Ok(appended) => Ok(shard.sequence_number(appended.first_index)),
-            Err(AppendError::Store(error)) => Err(error.into()),
-            // Routes hold closings off, so this would be a defect: say so rather than lose the record.
-            Err(AppendError::Closed) => Err(KinesisError::new(
-                ErrorKind::InternalFailure,
-                "the shard is closed",
-            )),
-        }
-    }
-
-    /// Puts up to 500 records; those of one shard stay in the request's order and are written
-    /// together or not at all.
-    ///
-    /// # Errors
-    /// A field is invalid, there is no such stream, or the disk took none of the records.
-    pub fn put_records(
-        &self,
-        request: &PutRecordsRequest,
-    ) -> Result<PutRecordsOutcome, KinesisError> {
-        let entries = check_put_records(request)?;
-        let stream = self.resolve_data(&StreamRef {
-            stream_name: request.stream_name.clone(),
-            stream_arn: request.stream_arn.clone(),
-        })?;
-        let routes = stream
-            .routes()
-            .ok_or_else(|| self.no_stream(stream.name()))?;
-        let runs = route(&routes, entries)?;
-        check_dry_run(request.dry_run)?;
-        let mut results: Vec<Option<PutRecordsResult>> = vec![None; entries.len()];
-        let mut failure = None;
-        let mut failed_record_count = 0;
-        for run in runs.into_values() {
-            let (run, refused) = self.within_limits(stream.name(), run);
-            for (place, error) in refused {
-                failed_record_count += 1;
-                failed(&mut results, &[place], &error);
-            }
-            let Run {
-                shard,
-                places,
-                records,
-            } = run;
-            if records.is_empty() {
-                continue;
-            }
-            match self.append(&shard, records) {
-                Ok(first) => written(&mut results, &places, shard.number(), first),
-                Err(error) => {
-                    failed_record_count += places.len();
-                    failed(&mut results, &places, &error);
-                    failure = Some(error);
-                }
-            }
-        }
-        match failure {
-            Some(error) if failed_record_count == entries.len() => Err(error),
-            _ => Ok(PutRecordsOutcome {
-                failed_record_count,
-                records: results.into_iter().flatten().collect(),
-                encryption_type: if routes.encrypted() { "KMS" } else { "NONE" },
-            }),
-        }
-    }
-
-    /// What a shard still takes of a call in this second, entry by entry, and the others' errors. A
-    /// small record may so be written after a large one of the same call was refused: a client that
-    /// sends again what failed, as AWS asks for, gives up the call's order there too.
-    fn within_limits(&self, stream: &str, run: Run) -> (Run, Vec<(usize, KinesisError)>) {
-        let mut refused = Vec::new();
-        if !self.limits.enforced() {
-            return (run, refused);
-        }
-        let mut admitted = Run {
-            shard: run.shard,
-            places: Vec::with_capacity(run.places.len()),
-            records: Vec::with_capacity(run.records.len()),
-        };
-        for (place, record) in run.places.into_iter().zip(run.records) {
-            match self.admit_put(stream, &admitted.shard, record.payload_bytes()) {
-                Ok(()) => {
-                    admitted.places.push(place);
-                    admitted.records.push(record);
-                }
-                Err(error) => refused.push((place, error)),
-            }
-        }
-        (admitted, refused)
-    }
-
     /// Gives out an iterator at a place in a shard.
     ///
     /// # Errors
@@ -391,116 +223,6 @@ pub(super) struct Place<'a> {
     pub kind: &'a str,
     pub sequence: Option<&'a str>,
     pub timestamp: Option<Timestamp>,
-}
-
-/// The records of one call that go to one shard.
-struct Run {
-    shard: Arc<Shard>,
-    /// Their places in the request.
-    places: Vec<usize>,
-    records: Vec<Record>,
-}
-
-/// Sorts the records of a call by shard, by number, in the request's order.
-fn route(
-    routes: &Routes<'_>,
-    entries: &[PutRecordsEntry],
-) -> Result<BTreeMap<u32, Run>, KinesisError> {
-    let mut runs: BTreeMap<u32, Run> = BTreeMap::new();
-    for (place, entry) in entries.iter().enumerate() {
-        let partition_key = entry.partition_key.as_deref().unwrap_or_default();
-        let data = entry.data.as_ref().map_or(&[][..], |data| &data.0);
-        let key = routing_key(partition_key, entry.explicit_hash_key.as_ref())?;
-        check_size(routes, partition_key.len() + data.len())?;
-        let shard = open_shard(routes, key)?;
-        let run = runs.entry(shard.number()).or_insert_with(|| Run {
-            shard: shard.clone(),
-            places: Vec::new(),
-            records: Vec::new(),
-        });
-        run.places.push(place);
-        let record = Record::new(partition_key, data).encrypted(routes.encrypted());
-        run.records.push(record);
-    }
-    Ok(runs)
-}
-
-/// The open shard of a hash key. There always is one; else the record is refused, not lost.
-fn open_shard<'a>(routes: &'a Routes<'_>, key: u128) -> Result<&'a Arc<Shard>, KinesisError> {
-    routes.shard(key).ok_or_else(|| {
-        KinesisError::new(
-            ErrorKind::InternalFailure,
-            "no open shard takes this hash key",
-        )
-    })
-}
-
-fn check_put_records(request: &PutRecordsRequest) -> Result<&Vec<PutRecordsEntry>, KinesisError> {
-    static NONE: Vec<PutRecordsEntry> = Vec::new();
-    let mut constraints = Constraints::new();
-    constraints.list("records", request.records.as_ref(), MAX_PUT_RECORDS);
-    constraints.name("streamName", request.stream_name.as_ref());
-    constraints.text("streamARN", request.stream_arn.as_ref(), 2048);
-    let entries = request.records.as_ref().unwrap_or(&NONE);
-    let mut bytes = 0;
-    for (place, entry) in entries.iter().enumerate().take(MAX_PUT_RECORDS) {
-        // The path is made only when something is wrong: this runs for every record.
-        if !plausible(entry) {
-            let field = |name: &str| format!("records.{}.member.{name}", place + 1);
-            constraints.data(&field("data"), entry.data.as_ref());
-            constraints.partition_key(&field("partitionKey"), entry.partition_key.as_ref());
-            constraints.decimal(
-                &field("explicitHashKey"),
-                entry.explicit_hash_key.as_ref(),
-                HASH_KEY_PATTERN,
-            );
-        }
-        bytes += entry.data.as_ref().map_or(0, |data| data.0.len());
-        bytes += entry.partition_key.as_ref().map_or(0, String::len);
-    }
-    constraints.finish()?;
-    if bytes > MAX_PUT_BYTES {
-        return Err(KinesisError::invalid_argument(format!(
-            "Records size exceeds 10 MB limit: {bytes} bytes of data and partition keys were sent, {MAX_PUT_BYTES} are allowed."
-        )));
-    }
-    Ok(entries)
-}
-
-/// Whether an entry certainly breaks no constraint.
-fn plausible(entry: &PutRecordsEntry) -> bool {
-    let data = entry
-        .data
-        .as_ref()
-        .is_some_and(|data| data.0.len() <= MAX_RECORD_BYTES);
-    let key = entry
-        .partition_key
-        .as_ref()
-        .is_some_and(|key| (1..=256).contains(&key.len()));
-    data && key && entry.explicit_hash_key.is_none()
-}
-
-fn written(
-    results: &mut [Option<PutRecordsResult>],
-    places: &[usize],
-    shard: u32,
-    first: SequenceNumber,
-) {
-    for (place, index) in places.iter().zip(first.index..) {
-        results[*place] = Some(PutRecordsResult::Written {
-            shard_id: shard_id(shard),
-            sequence_number: SequenceNumber { index, ..first },
-        });
-    }
-}
-
-fn failed(results: &mut [Option<PutRecordsResult>], places: &[usize], error: &KinesisError) {
-    for place in places {
-        results[*place] = Some(PutRecordsResult::Failed {
-            error_code: error.kind.name(),
-            error_message: error.message.clone(),
-        });
-    }
 }
 
 fn check_age(iterator: &ShardIterator, now: u64) -> Result<(), KinesisError> {

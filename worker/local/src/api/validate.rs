@@ -95,11 +95,13 @@ impl Constraints {
     }
 
     /// A name of a stream, shard or consumer, if given.
-    pub fn name(&mut self, field: &str, value: Option<&String>) {
-        let Some(value) = value else { return };
+    pub fn name(&mut self, field: &str, value: Option<&(impl AsRef<str> + ?Sized)>) {
+        let Some(value) = value.map(AsRef::as_ref) else {
+            return;
+        };
         if value.is_empty() || !value.chars().all(is_name_character) {
             self.fail(
-                Some(value),
+                Some(&value),
                 field,
                 "Member must satisfy regular expression pattern: [a-zA-Z0-9_.-]+",
             );
@@ -108,15 +110,20 @@ impl Constraints {
     }
 
     /// A text of 1 to `most` characters, if given.
-    pub fn text(&mut self, field: &str, value: Option<&String>, most: usize) {
+    pub fn text(
+        &mut self,
+        field: &str,
+        value: Option<&(impl AsRef<str> + ?Sized)>,
+        most: usize,
+    ) {
         if let Some(value) = value {
-            self.length(field, value, most);
+            self.length(field, value.as_ref(), most);
         }
     }
 
     /// A partition key.
-    pub fn partition_key(&mut self, field: &str, value: Option<&String>) {
-        self.required(field, value);
+    pub fn partition_key(&mut self, field: &str, value: Option<&str>) {
+        self.required(field, value.as_ref());
         self.text(field, value, MAX_PARTITION_KEY);
     }
 
@@ -152,12 +159,19 @@ impl Constraints {
     }
 
     /// A decimal number without sign or leading zeros, if given.
-    pub fn decimal(&mut self, field: &str, value: Option<&String>, pattern: &str) {
-        let Some(value) = value else { return };
+    pub fn decimal(
+        &mut self,
+        field: &str,
+        value: Option<&(impl AsRef<str> + ?Sized)>,
+        pattern: &str,
+    ) {
+        let Some(value) = value.map(AsRef::as_ref) else {
+            return;
+        };
         let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
         if !digits || (value.len() > 1 && value.starts_with('0')) {
             self.fail(
-                Some(value),
+                Some(&value),
                 field,
                 &format!("Member must satisfy regular expression pattern: {pattern}"),
             );
@@ -177,9 +191,9 @@ impl Constraints {
     }
 
     /// A record's data.
-    pub fn data(&mut self, field: &str, value: Option<&super::Blob>) {
-        self.required(field, value);
-        let length = value.map_or(0, |data| data.0.len());
+    pub fn data(&mut self, field: &str, value: Option<&[u8]>) {
+        self.required(field, value.as_ref());
+        let length = value.map_or(0, <[u8]>::len);
         if length > MAX_RECORD_BYTES {
             let shown = format!("java.nio.HeapByteBuffer[pos=0 lim={length} cap={length}]");
             let constraint =

@@ -13,6 +13,7 @@ mod waiters;
 pub use hash::{HashKeyRange, hash_key};
 pub use record::{Record, StoredRecord};
 pub use reshard::{Birth, Reshard, ReshardError};
+pub(crate) use sequence::decimal;
 pub use sequence::{Continuation, ParseSequenceError, SequenceNumber};
 pub use shard::{AppendError, Appended, Read, ReadLimits, Shard, ShardClosed, ShardMeta, ShardTip};
 pub use stream::{ConsumerMeta, NewStream, Routes, Settings, Stream, StreamMeta, StreamMode};

@@ -31,6 +31,36 @@ const LENGTH: usize = 2 + BIRTH_DIGITS + INDEX_DIGITS + SHARD_DIGITS;
 #[error("not a sequence number of this server: 56 decimal digits starting with 49 are expected")]
 pub struct ParseSequenceError;
 
+impl SequenceNumber {
+    /// Its decimal digits. Every record that is put or read needs them, so they aren't formatted.
+    #[must_use]
+    pub fn digits(self) -> [u8; LENGTH] {
+        let mut digits = [0; LENGTH];
+        let (prefix, rest) = digits.split_at_mut(2);
+        let (birth, rest) = rest.split_at_mut(BIRTH_DIGITS);
+        let (index, shard) = rest.split_at_mut(INDEX_DIGITS);
+        prefix.copy_from_slice(b"49");
+        birth.copy_from_slice(&decimal::<BIRTH_DIGITS>(self.birth));
+        index.copy_from_slice(&decimal::<INDEX_DIGITS>(self.index));
+        shard.copy_from_slice(&decimal::<SHARD_DIGITS>(self.shard.into()));
+        digits
+    }
+}
+
+/// The last `N` decimal digits of `value`, zeros in front.
+#[allow(clippy::cast_possible_truncation, reason = "a digit is below 10")]
+pub(crate) fn decimal<const N: usize>(mut value: u64) -> [u8; N] {
+    let mut digits = [b'0'; N];
+    for digit in digits.iter_mut().rev() {
+        if value == 0 {
+            break;
+        }
+        *digit = b'0' + (value % 10) as u8;
+        value /= 10;
+    }
+    digits
+}
+
 impl fmt::Display for SequenceNumber {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -132,6 +162,7 @@ mod tests {
         fn text_round_trips_and_keeps_the_order(a in any_sequence(), b in any_sequence()) {
             let (text_a, text_b) = (a.to_string(), b.to_string());
             prop_assert_eq!(text_a.len(), 56);
+            prop_assert_eq!(text_a.as_bytes(), &a.digits()[..]);
             prop_assert_eq!(text_a.parse::<SequenceNumber>(), Ok(a));
             prop_assert_eq!(text_a.cmp(&text_b), a.cmp(&b));
         }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Either, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt as _, Either, Full};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use tokio::sync::watch;
@@ -16,6 +16,9 @@ use crate::faults::Faults;
 
 /// A PutRecords of 10 MiB is 14 MiB in base64; with 500 escaped partition keys it stays below this.
 const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
+
+/// Memory taken for a body at once because its length promises it; a longer one gets more as it comes.
+const PROMISED_BYTES: usize = 1024 * 1024;
 
 const JSON: &str = "application/x-amz-json-1.1";
 
@@ -213,18 +216,31 @@ fn caller(headers: &HeaderMap) -> Caller {
     }
 }
 
-async fn read_body(body: Incoming) -> Result<Bytes, KinesisError> {
-    match Limited::new(body, MAX_BODY_BYTES).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(KinesisError::new(
-            ErrorKind::RequestTooLarge,
-            format!("The request is larger than {MAX_BODY_BYTES} bytes."),
-        )),
-        Err(error) => Err(KinesisError::new(
-            ErrorKind::Serialization,
-            format!("The request couldn't be read to its end: {error}"),
-        )),
+/// Reads a body into one buffer. Pieces are copied as they come, so that the connection can use its own
+/// buffer again: gathering them first would take new memory for each.
+async fn read_body(mut body: Incoming) -> Result<Bytes, KinesisError> {
+    let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(promised.min(PROMISED_BYTES));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            KinesisError::new(
+                ErrorKind::Serialization,
+                format!("The request couldn't be read to its end: {error}"),
+            )
+        })?;
+        // Trailers say nothing here.
+        let Ok(piece) = frame.into_data() else {
+            continue;
+        };
+        if bytes.len() + piece.len() > MAX_BODY_BYTES {
+            return Err(KinesisError::new(
+                ErrorKind::RequestTooLarge,
+                format!("The request is larger than {MAX_BODY_BYTES} bytes."),
+            ));
+        }
+        bytes.extend_from_slice(&piece);
     }
+    Ok(bytes.into())
 }
 
 fn response(status: StatusCode, body: Vec<u8>, error: Option<ErrorKind>) -> Response<Body> {

@@ -4,6 +4,7 @@
 mod event_stream;
 mod faulty;
 mod http;
+mod records;
 mod wire;
 
 use std::net::SocketAddr;

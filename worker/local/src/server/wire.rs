@@ -3,7 +3,8 @@
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError, Operation, Subscription};
+use super::records;
+use crate::api::{Caller, Done, ErrorKind, Kinesis, KinesisError, Operation, Puts, Subscription};
 
 /// Performs an operation on a JSON body and returns the answer's body.
 pub(super) fn call(
@@ -27,7 +28,7 @@ pub(super) fn call(
         Op::ListStreamConsumers => json(kinesis.list_stream_consumers(caller, &parse(body)?)),
         Op::RegisterStreamConsumer => json(kinesis.register_stream_consumer(caller, &parse(body)?)),
         Op::DescribeStreamSummary => json(kinesis.describe_stream_summary(caller, &parse(body)?)),
-        Op::GetRecords => json(kinesis.get_records(&parse(body)?)),
+        Op::GetRecords => records::records_answer(kinesis.get_records(&parse(body)?)?),
         Op::GetShardIterator => json(kinesis.get_shard_iterator(&parse(body)?)),
         Op::IncreaseStreamRetentionPeriod => {
             empty(kinesis.increase_stream_retention_period(&parse(body)?))
@@ -38,7 +39,7 @@ pub(super) fn call(
         Op::ListTagsForStream => json(kinesis.list_tags_for_stream(&parse(body)?)),
         Op::MergeShards => empty(kinesis.merge_shards(&parse(body)?)),
         Op::PutRecord => json(kinesis.put_record(&parse(body)?)),
-        Op::PutRecords => json(kinesis.put_records(&parse(body)?)),
+        Op::PutRecords => put_records(kinesis, body),
         Op::RemoveTagsFromStream => empty(kinesis.remove_tags_from_stream(&parse(body)?)),
         Op::SplitShard => empty(kinesis.split_shard(&parse(body)?)),
         Op::StartStreamEncryption => empty(kinesis.start_stream_encryption(&parse(body)?)),
@@ -59,6 +60,16 @@ pub(super) fn subscribe(kinesis: &Kinesis, body: &[u8]) -> Result<Subscription, 
     kinesis.subscribe_to_shard(&parse(body)?)
 }
 
+/// PutRecords, without a copy of the body's strings where that can be.
+fn put_records(kinesis: &Kinesis, body: &[u8]) -> Result<Vec<u8>, KinesisError> {
+    let mut decoded = Vec::new();
+    let outcome = match records::plain_puts(body, &mut decoded) {
+        Some(puts) => kinesis.put(&puts)?,
+        None => kinesis.put(&Puts::from(&parse(body)?))?,
+    };
+    records::puts_answer(&outcome)
+}
+
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, KinesisError> {
     serde_json::from_slice(body).map_err(|error| {
         KinesisError::new(
@@ -73,10 +84,5 @@ fn empty(outcome: Result<Done, KinesisError>) -> Result<Vec<u8>, KinesisError> {
 }
 
 fn json<T: Serialize>(outcome: Result<T, KinesisError>) -> Result<Vec<u8>, KinesisError> {
-    serde_json::to_vec(&outcome?).map_err(|error| {
-        KinesisError::new(
-            ErrorKind::InternalFailure,
-            format!("the answer couldn't be written: {error}"),
-        )
-    })
+    serde_json::to_vec(&outcome?).map_err(records::unwritten)
 }
