@@ -252,7 +252,9 @@ impl Kinesis {
         if self.limits.enforced() {
             run.places.retain(|place| {
                 let admitted = self.admit_put(stream, &run.shard, entries[*place].bytes());
-                admitted.map_err(|error| refused.push((*place, error))).is_ok()
+                admitted
+                    .map_err(|error| refused.push((*place, error)))
+                    .is_ok()
             });
         }
         (run, refused)

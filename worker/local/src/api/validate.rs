@@ -110,12 +110,7 @@ impl Constraints {
     }
 
     /// A text of 1 to `most` characters, if given.
-    pub fn text(
-        &mut self,
-        field: &str,
-        value: Option<&(impl AsRef<str> + ?Sized)>,
-        most: usize,
-    ) {
+    pub fn text(&mut self, field: &str, value: Option<&(impl AsRef<str> + ?Sized)>, most: usize) {
         if let Some(value) = value {
             self.length(field, value.as_ref(), most);
         }

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::api::{
-    ErrorKind, GetRecordsOutcome, KinesisError, PutEntry, PutRecordsOutcome, PutRecordsResult, Puts,
-    PutsOutcome, RecordView,
+    ErrorKind, GetRecordsOutcome, KinesisError, PutEntry, PutRecordsOutcome, PutRecordsResult,
+    Puts, PutsOutcome, RecordView,
 };
 use crate::log::{SequenceNumber, StoredRecord, decimal};
 

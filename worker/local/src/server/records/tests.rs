@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::{ChildShard, PutRecordsRequest};
+use crate::api::{ChildShard, HashKeyRangeView, PutRecordsRequest};
 use crate::log::Record;
 
 fn any_sequence() -> impl Strategy<Value = SequenceNumber> {
@@ -44,12 +44,14 @@ fn any_view() -> impl Strategy<Value = RecordView> {
 }
 
 fn any_children() -> impl Strategy<Value = Option<Vec<ChildShard>>> {
-    let child: ChildShard = serde_json::from_value(json!({
-        "ShardId": "shardId-000000000001",
-        "ParentShards": ["shardId-000000000000"],
-        "HashKeyRange": {"StartingHashKey": "0", "EndingHashKey": "1"},
-    }))
-    .unwrap();
+    let child = ChildShard {
+        shard_id: "shardId-000000000001".to_owned(),
+        parent_shards: vec!["shardId-000000000000".to_owned()],
+        hash_key_range: HashKeyRangeView {
+            starting_hash_key: "0".to_owned(),
+            ending_hash_key: "1".to_owned(),
+        },
+    };
     prop::option::of(Just(vec![child]))
 }
 
@@ -85,7 +87,9 @@ fn any_body() -> impl Strategy<Value = String> {
     let spare = prop::option::weighted(0.2, (name, any_member(Just(json!("12")))));
     let entry = (data, key, spare).prop_map(|(data, key, spare)| {
         // By hand: a map of serde_json's would hold no name twice.
-        let spare = spare.map_or(String::new(), |(name, value)| format!(r#","{name}":{value}"#));
+        let spare = spare.map_or(String::new(), |(name, value)| {
+            format!(r#","{name}":{value}"#)
+        });
         format!(r#"{{"Data":{data},"PartitionKey":{key}{spare}}}"#)
     });
     let names = prop::sample::select(vec![
@@ -97,8 +101,9 @@ fn any_body() -> impl Strategy<Value = String> {
         r#""Unknown":{"Records":[1]}"#,
     ]);
     let end = prop_oneof![20 => Just("}"), 1 => Just("}}"), 1 => Just(""), 1 => Just(",}")];
-    (prop::collection::vec(entry, 0..6), names, end)
-        .prop_map(|(entries, names, end)| format!(r#"{{"Records":[{}],{names}{end}"#, entries.join(",")))
+    (prop::collection::vec(entry, 0..6), names, end).prop_map(|(entries, names, end)| {
+        format!(r#"{{"Records":[{}],{names}{end}"#, entries.join(","))
+    })
 }
 
 fn parsed(answer: Vec<u8>) -> Value {
