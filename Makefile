@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis generate check-generated advisories clean-cache
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis generate check-generated advisories clean-cache
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -41,6 +41,9 @@ unit: ## Run the unit, property and doc tests only: make unit [ARGS="-p stockstr
 soak-kinesis: ## The embedded Kinesis under load: a minute in memory, on disk and with kills; SECONDS=N for longer
 	@scripts/build.sh prepare
 	@. scripts/env.sh && STOCKSTREAM_SOAK_SECONDS=$(or $(SECONDS),60) cargo test --workspace --test soak -- --nocapture --test-threads 1
+
+bench-kinesis: ## The embedded Kinesis' speed beside kinesis-local's, and its bottleneck; ARGS=--help for options
+	@scripts/bench-kinesis.sh $(ARGS)
 
 generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
 	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate"
