@@ -1,7 +1,7 @@
 """A second client of the embedded Kinesis: boto3, set to it by AWS_ENDPOINT_URL_KINESIS alone.
 
 Usage:
-  kinesis.py create STREAM SHARDS
+  kinesis.py create STREAM SHARDS [KIB]    records of so many KiB at most (AWS's default: 1024)
   kinesis.py produce STREAM TICKS.ndjson   one put_record a tick, as the reference job's producer does it
   kinesis.py put STREAM RECORDS.ndjson     raw records: {"data_base64", "key", "hash_key"?}; waits for each reply
   kinesis.py read STREAM                   every record of every shard, in the shard's order
@@ -15,8 +15,10 @@ import boto3
 from botocore.config import Config
 
 
-def create(kinesis, stream, shards):
-    kinesis.create_stream(StreamName=stream, ShardCount=int(shards))
+def create(kinesis, stream, shards, largest_kib=1024):
+    kinesis.create_stream(
+        StreamName=stream, ShardCount=int(shards), MaxRecordSizeInKiB=int(largest_kib)
+    )
     kinesis.get_waiter("stream_exists").wait(
         StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 10}
     )

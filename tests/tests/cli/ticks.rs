@@ -202,7 +202,7 @@ fn every_unusable_record_of_a_stream_is_a_dead_letter_that_names_its_record() {
 fn a_tick_of_ten_mebibytes_through_the_stream_is_kept_or_refused_in_words() {
     let directory = scratch().unwrap();
     let kinesis = Kinesis::start().unwrap();
-    kinesis.boto3(&["create", "large", "1"]).unwrap();
+    kinesis.boto3(&["create", "large", "1", "10240"]).unwrap();
     let path = directory.path().join("records.ndjson");
     let data = vec![b'x'; 10 * MIB];
     std::fs::write(

@@ -29,7 +29,7 @@ usage: make bench-kinesis [ARGS='OPTION…']
 
   --parts LIST            some of throughput,memory,latency,startup,profile (default: all)
   --rounds N              rounds of throughput; medians are printed (default 3)
-  --records N             records a round puts into ours (default 400000)
+  --records N             records a round puts into ours (default 1500000)
   --peer-records N        records a round puts into kinesis-local (default 10000)
   --many N                records of the large shard and of start-up (default 1000000)
   --callers N             concurrent callers of PutRecords (default 4)
@@ -60,7 +60,7 @@ impl Options {
                 .map(str::to_owned)
                 .to_vec(),
             rounds: 3,
-            records: 400_000,
+            records: 1_500_000,
             peer_records: 10_000,
             many: 1_000_000,
             callers: 4,

@@ -10,7 +10,8 @@ use crate::server::Process;
 use crate::{Options, Outcome};
 
 /// What a function's name says about its purpose: (purpose, parts of names), first match wins.
-const PURPOSES: [(&str, &[&str]); 9] = [
+const PURPOSES: [(&str, &[&str]); 10] = [
+    ("records' JSON (server::records)", &["server::records"]),
     ("MD5 of the partition keys", &["md5"]),
     ("base64", &["base64"]),
     (
