@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::limits::Scope;
 use super::settings::DEFAULT_RETENTION;
-use super::shards::shard_view;
+use super::shards::{open_shards, shard_view};
 use super::tags::check_tags;
 use super::validate::{Constraints, DEFAULT_RECORD_BYTES};
 use super::*;
@@ -60,8 +60,7 @@ impl Kinesis {
             let message = format!("Stream {name} under account {account} already exists.");
             return Err(KinesisError::new(ErrorKind::ResourceInUse, message));
         }
-        let shards: usize = streams.values().map(|stream| stream.shards().len()).sum();
-        self.check_shard_limit(shards, new.shards as usize)?;
+        self.check_shard_limit(open_shards(streams.values()), new.shards as usize)?;
         if new.settings.mode == StreamMode::OnDemand {
             self.check_on_demand_limit(on_demand(streams.values()))?;
         }

@@ -1,7 +1,7 @@
 //! The in-process Kinesis: all streams, their store and clock. Operations are in `control`, `shards`
 //! and `data`; here are the state they share and the upkeep.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -358,12 +358,11 @@ impl Kinesis {
         match (&self.store, &self.options.storage) {
             (Some(store), _) => {
                 store.sync()?;
-                let shards: HashMap<u64, Arc<Shard>> = streams
-                    .iter()
-                    .flat_map(|stream| stream.shards())
-                    .map(|shard| (shard.uid(), shard))
-                    .collect();
-                store.trim(&shards)
+                store.trim(&|| {
+                    let streams = self.all_streams();
+                    let shards = streams.iter().flat_map(|stream| stream.shards());
+                    shards.map(|shard| (shard.uid(), shard)).collect()
+                })
             }
             (None, Storage::Memory { max_bytes }) => {
                 trim_memory(&streams, *max_bytes);

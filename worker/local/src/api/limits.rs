@@ -18,7 +18,7 @@ use self::bucket::{Bucket, Rate, Rolling};
 use super::shards::shard_id;
 use super::target::stream_in_arn;
 use super::{ErrorKind, Kinesis, KinesisError, Operation, StreamRef};
-use crate::log::Shard;
+use crate::log::{Shard, StreamMeta};
 
 const MIB: u32 = 1024 * 1024;
 const WRITE_RECORDS: Rate = Rate::per_second(1_000);
@@ -42,10 +42,10 @@ pub(super) enum Scope<'a> {
     Subscription {
         /// The stream's name.
         stream: &'a str,
-        /// The consumer's name or ARN.
+        /// The consumer's name.
         consumer: &'a str,
-        /// The shard's id.
-        shard: &'a str,
+        /// The shard's uid: no other stream's shard has it.
+        shard_uid: u64,
     },
 }
 
@@ -128,9 +128,8 @@ enum Meter {
 enum Key {
     Account(Operation),
     Stream(Operation, String),
-    /// Consumer and shard.
-    Subscription(String, String),
-    /// By uid, here and below: a shard made anew is another one.
+    /// Shards by uid, here and below: a shard made anew is another one.
+    Subscription(String, u64),
     FanOut(String, u64),
     Shard(u64, Meter),
 }
@@ -167,7 +166,7 @@ impl<K: Hash + Eq, V> Bounded<K, V> {
 #[derive(Debug)]
 struct Counts {
     buckets: Bounded<Key, Bucket>,
-    days: Bounded<(Operation, String), Rolling>,
+    days: Bounded<(Operation, u64), Rolling>,
 }
 
 impl Counts {
@@ -212,30 +211,29 @@ impl Counts {
             (
                 Some((rate, Per::Subscription)),
                 Scope::Subscription {
-                    consumer, shard, ..
+                    consumer,
+                    shard_uid,
+                    ..
                 },
-            ) => Some((
-                Key::Subscription(consumer.to_owned(), shard.to_owned()),
-                rate,
-            )),
+            ) => Some((Key::Subscription(consumer.to_owned(), shard_uid), rate)),
             (Some((rate, Per::Stream)), scope) if scope.stream().is_some() => {
                 let stream = scope.stream().unwrap_or_default().to_owned();
                 Some((Key::Stream(operation, stream), rate))
             }
             (Some((rate, _)), _) => Some((Key::Account(operation), rate)),
         };
-        let in_rate = key.is_none_or(|(key, rate)| self.admit(key, Rate::per_second(rate), now));
-        in_rate
-            && match (daily(operation), scope.stream()) {
-                (Some(most), Some(stream)) => {
-                    let nothing = |rolling: &mut Rolling| rolling.is_empty(DAY, now);
-                    let key = (operation, stream.to_owned());
-                    self.days
-                        .entry(key, Rolling::default, nothing)
-                        .admit(most, DAY, now)
-                }
-                _ => true,
-            }
+        key.is_none_or(|(key, rate)| self.admit(key, Rate::per_second(rate), now))
+    }
+
+    /// A change of a stream, told by its creation.
+    fn admit_change(&mut self, operation: Operation, created_millis: u64, now: Duration) -> bool {
+        let Some(most) = daily(operation) else {
+            return true;
+        };
+        let nothing = |rolling: &mut Rolling| rolling.is_empty(DAY, now);
+        self.days
+            .entry((operation, created_millis), Rolling::default, nothing)
+            .admit(most, DAY, now)
     }
 }
 
@@ -293,6 +291,22 @@ impl Kinesis {
         match (self.limits).with(true, |counts| counts.admit_call(operation, scope, now)) {
             true => Ok(()),
             false => Err(self.rate_exceeded(scope.stream())),
+        }
+    }
+
+    /// Counts a change that a stream takes only so often a day, once nothing else refuses it.
+    ///
+    /// # Errors
+    /// `LimitExceededException`: there were too many.
+    pub(super) fn admit_change(
+        &self,
+        operation: Operation,
+        stream: &StreamMeta,
+    ) -> Result<(), KinesisError> {
+        let (created, now) = (stream.created_millis, self.monotonic());
+        match (self.limits).with(true, |counts| counts.admit_change(operation, created, now)) {
+            true => Ok(()),
+            false => Err(self.rate_exceeded(Some(&stream.name))),
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::control::{MAX_ON_DEMAND_STREAMS, MAX_SHARDS, MODES, check_stream, on_demand};
 use super::limits::Scope;
+use super::shards::open_shards;
 use super::validate::Constraints;
 use super::*;
 use crate::log::{Change, Reshard, Settings, Stream, StreamMeta, StreamMode};
@@ -98,7 +99,9 @@ impl Kinesis {
         let stream = self.check_encryption(Operation::StartStreamEncryption, request)?;
         let key = request.key_id.clone();
         let delay = self.options.delays.updating;
-        self.begin(&stream, Change::Encrypt(key), delay, |_| Ok(()))?;
+        self.begin(&stream, Change::Encrypt(key), delay, |meta| {
+            self.admit_change(Operation::StartStreamEncryption, meta)
+        })?;
         Ok(Done)
     }
 
@@ -112,7 +115,9 @@ impl Kinesis {
     ) -> Result<Done, KinesisError> {
         let stream = self.check_encryption(Operation::StopStreamEncryption, request)?;
         let delay = self.options.delays.updating;
-        self.begin(&stream, Change::Encrypt(None), delay, |_| Ok(()))?;
+        self.begin(&stream, Change::Encrypt(None), delay, |meta| {
+            self.admit_change(Operation::StopStreamEncryption, meta)
+        })?;
         Ok(Done)
     }
 
@@ -185,7 +190,12 @@ impl Kinesis {
             self.check_on_demand_limit(on_demand(self.all_streams().iter()))?;
         }
         let delay = self.options.delays.updating;
-        self.begin(&stream, Change::Mode(mode), delay, |_| Ok(()))?;
+        self.begin(&stream, Change::Mode(mode), delay, |meta| {
+            match meta.settings.mode == mode {
+                true => Ok(()),
+                false => self.admit_change(Operation::UpdateStreamMode, meta),
+            }
+        })?;
         Ok(Done)
     }
 
@@ -215,7 +225,7 @@ impl Kinesis {
         let asked = request.target_shard_count.unwrap_or_default();
         let target = u32::try_from(asked).unwrap_or(u32::MAX);
         let now = self.now();
-        let shards_of_all = self.shard_count();
+        let shards_of_all = self.open_shard_count();
         let mut current = 0;
         let scale = Change::Reshard(Reshard::Scale { target });
         self.begin(&stream, scale, self.options.delays.updating, |meta| {
@@ -244,7 +254,7 @@ impl Kinesis {
     ) -> Result<DescribeLimitsOutcome, KinesisError> {
         self.admit(Operation::DescribeLimits, Scope::Account)?;
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
-        let open = streams.values().map(|stream| stream.open_shards()).sum();
+        let open = open_shards(streams.values());
         Ok(DescribeLimitsOutcome {
             shard_limit: MAX_SHARDS,
             open_shard_count: open,

@@ -182,17 +182,17 @@ impl Kinesis {
             shard: number,
             new_starting_hash_key,
         };
-        self.reshard(&stream, split, 2)
+        self.reshard(&stream, split, 1)
     }
 
-    /// Begins a reshard that makes `more` shards, as documented only of a provisioned stream.
+    /// Begins a reshard after which `more` shards are open, as documented only of a provisioned stream.
     fn reshard(
         &self,
         stream: &Stream,
         reshard: Reshard,
         more: usize,
     ) -> Result<Done, KinesisError> {
-        self.check_shard_limit(self.shard_count(), more)?;
+        self.check_shard_limit(self.open_shard_count(), more)?;
         let delay = self.options.delays.updating;
         self.begin(stream, Change::Reshard(reshard), delay, |meta| {
             self.check_provisioned(meta)
@@ -246,13 +246,19 @@ impl Kinesis {
             shard: number,
             adjacent,
         };
-        self.reshard(&stream, merge, 1)
+        self.reshard(&stream, merge, 0)
     }
 
-    pub(super) fn shard_count(&self) -> usize {
+    /// Open shards of all streams: what the account's limit is about.
+    pub(super) fn open_shard_count(&self) -> usize {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
-        streams.values().map(|stream| stream.shards().len()).sum()
+        open_shards(streams.values())
     }
+}
+
+/// Open shards of `streams`.
+pub(super) fn open_shards<'a>(streams: impl Iterator<Item = &'a Arc<Stream>>) -> usize {
+    streams.map(|stream| stream.open_shards()).sum()
 }
 
 /// Why a stream's shards can't be changed so, as AWS says it.

@@ -116,7 +116,7 @@ impl Kinesis {
         let scope = Scope::Subscription {
             stream: stream.name(),
             consumer: &consumer.name,
-            shard: id,
+            shard_uid: shard.uid(),
         };
         self.admit(Operation::SubscribeToShard, scope)?;
         self.check_consumer(&consumer)?;

@@ -19,6 +19,15 @@ pub struct Target {
 }
 
 impl Kinesis {
+    /// `KMS` or `NONE`, as an answer to PutRecords says of a stream.
+    pub(crate) fn encryption_type(&self, stream: Option<&str>) -> &'static str {
+        let stream = stream.and_then(|name| self.stream(name).ok());
+        match stream.and_then(|stream| Some(stream.routes()?.encrypted())) {
+            Some(true) => "KMS",
+            _ => "NONE",
+        }
+    }
+
     /// What a call with this body is about. Nothing is checked: what makes no sense is about nothing.
     #[must_use]
     pub fn target(&self, operation: Operation, body: &Value) -> Target {

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::http::Ending;
-use crate::api::{ErrorKind, Kinesis, KinesisError, Operation, Subscription, Target};
+use crate::api::{
+    ErrorKind, Kinesis, KinesisError, Operation, PutRecordsRequest, Subscription, Target,
+};
 use crate::faults::{Call, Fault, Faults, Hit, Script, Subject};
 
 /// Where the rules are read (GET) and replaced (PUT).
@@ -43,6 +45,8 @@ pub(super) struct Plan {
     refused: Vec<Refused>,
     /// No entry is left to be written.
     nothing_left: bool,
+    /// The stream's, when entries are refused.
+    encryption_type: &'static str,
     drop_reply: bool,
 }
 
@@ -68,6 +72,7 @@ pub(super) async fn before(
         body,
         refused: Vec::new(),
         nothing_left: false,
+        encryption_type: "NONE",
         drop_reply: false,
     };
     let mut throttled = Vec::new();
@@ -85,9 +90,27 @@ pub(super) async fn before(
         }
     }
     if !throttled.is_empty() {
+        would_put(kinesis, &plan.body)?;
+        plan.encryption_type = kinesis.encryption_type(target.stream.as_deref());
         plan.refuse(kinesis, json, &target, &throttled);
     }
     Ok(plan)
+}
+
+/// Refuses what PutRecords would refuse as a whole: only of a call that is valid can a part be throttled.
+fn would_put(kinesis: &Kinesis, body: &[u8]) -> Result<(), KinesisError> {
+    // What can't be parsed isn't throttled; the operation says what is wrong.
+    let Ok(request) = serde_json::from_slice::<PutRecordsRequest>(body) else {
+        return Ok(());
+    };
+    let trial = PutRecordsRequest {
+        dry_run: Some(true),
+        ..request
+    };
+    match kinesis.put_records(&trial) {
+        Err(error) if error.kind != ErrorKind::DryRunOperation => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// What becomes of an event of a subscription.
@@ -175,7 +198,8 @@ impl Plan {
 
     /// The answer when the operation needn't be asked any more: every entry is refused.
     pub fn answered(&self) -> Option<Vec<u8>> {
-        let nothing = json!({"FailedRecordCount": 0, "Records": [], "EncryptionType": "NONE"});
+        let encryption = self.encryption_type;
+        let nothing = json!({"FailedRecordCount": 0, "Records": [], "EncryptionType": encryption});
         self.nothing_left.then(|| self.spliced(nothing))
     }
 

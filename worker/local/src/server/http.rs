@@ -1,6 +1,7 @@
 //! One HTTP request to one answer: method, headers, size, and errors as AWS writes them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Either, Full};
@@ -19,6 +20,9 @@ const MAX_BODY_BYTES: usize = 32 * 1024 * 1024;
 
 /// Memory taken for a body at once because its length promises it; a longer one gets more as it comes.
 const PROMISED_BYTES: usize = 1024 * 1024;
+
+/// Between two pieces of a body: a client that sends no more must not hold its connection, which others wait for.
+const STALLED: Duration = Duration::from_secs(60);
 
 const JSON: &str = "application/x-amz-json-1.1";
 
@@ -221,7 +225,13 @@ fn caller(headers: &HeaderMap) -> Caller {
 async fn read_body(mut body: Incoming) -> Result<Bytes, KinesisError> {
     let promised = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
     let mut bytes = Vec::with_capacity(promised.min(PROMISED_BYTES));
-    while let Some(frame) = body.frame().await {
+    loop {
+        let piece = tokio::time::timeout(STALLED, body.frame()).await;
+        let piece = piece.map_err(|_| {
+            let message = format!("No more of the request came for {} s.", STALLED.as_secs());
+            KinesisError::new(ErrorKind::Serialization, message)
+        })?;
+        let Some(frame) = piece else { break };
         let frame = frame.map_err(|error| {
             KinesisError::new(
                 ErrorKind::Serialization,

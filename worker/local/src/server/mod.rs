@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -25,6 +25,9 @@ use crate::store::StoreError;
 
 /// Connections served at once; more wait.
 const MAX_CONNECTIONS: usize = 4096;
+/// How long a connection may take to begin a request, and to send all of its head: longer than clients keep an idle
+/// connection (the AWS SDKs 90 s at most), so that none is closed that is about to be used.
+const HEAD_WITHIN: Duration = Duration::from_secs(120);
 /// How often expired records are given up and appends are made to survive a power failure.
 const UPKEEP_EVERY: Duration = Duration::from_secs(1);
 /// How long requests in flight may take when the server is stopped.
@@ -178,6 +181,12 @@ async fn accept(listener: TcpListener, service: Service) {
     let mut connections = JoinSet::new();
     loop {
         while connections.try_join_next().is_some() {}
+        if slots.available_permits() == 0 {
+            tracing::warn!(
+                MAX_CONNECTIONS,
+                "as many connections as there may be: more wait for one to end"
+            );
+        }
         let slot = slots.clone().acquire_owned();
         let accepted = async { (slot.await, listener.accept().await) };
         let (slot, accepted) = tokio::select! {
@@ -212,7 +221,10 @@ async fn serve(stream: TcpStream, service: Service) {
         tracing::debug!(%error, "can't set TCP_NODELAY");
     }
     let service = service_fn(move |request| http::answer(service.clone(), request));
-    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let stop = async {
         // An error means that the server was dropped: stop as well.

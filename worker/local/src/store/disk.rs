@@ -78,6 +78,9 @@ pub struct Ids {
     pub last_birth: u64,
     /// The next shard's uid.
     pub next_uid: u64,
+    /// How often the log was opened.
+    #[serde(default)]
+    pub starts: u64,
 }
 
 /// Streams and records in a directory.
@@ -266,6 +269,16 @@ impl DiskStore {
         batch
             .commit()
             .map_err(self.failed("writing a stream's entry"))
+    }
+
+    /// Writes down the numbers in use; on disk (fsync) when this returns. A full disk has room for them.
+    ///
+    /// # Errors
+    /// The disk fails.
+    pub(super) fn save_ids(&self, ids: Ids) -> Result<(), StoreError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        self.put_json(&mut batch, key::IDS.to_vec(), &ids)?;
+        batch.commit().map_err(self.failed("writing the counters"))
     }
 
     /// Forgets a stream; its records go with their segments.

@@ -30,8 +30,9 @@ pub(super) struct Floor {
     pub last_arrival: u64,
 }
 
-/// After a start, numbers go on this far above the newest record found: should a power failure have
-/// taken the last second, no sequence number is given twice.
+/// At each start, numbers go on this far above the newest record found, times the starts so far: should
+/// a power failure have taken the last second, even at several starts in turn, no sequence number is
+/// given twice.
 const SKIP_AT_START: u64 = 1 << 20;
 
 const FORMAT: &[u8] = b"stockstream-local 1";
@@ -112,6 +113,10 @@ impl DiskStore {
             ids: self.get_json(key::IDS, "the counters")?.unwrap_or_default(),
             ..Recovered::default()
         };
+        // Known on disk before any number is given.
+        recovered.ids.starts += 1;
+        self.save_ids(recovered.ids)?;
+        let skip = SKIP_AT_START.saturating_mul(recovered.ids.starts);
         for (_, value) in self.scan(key::STREAM)? {
             let stream: StreamMeta =
                 serde_json::from_slice(&value).map_err(|_| self.damaged("a stream's entry"))?;
@@ -119,8 +124,13 @@ impl DiskStore {
                 let mut tip = self.recover_tip(shard.uid)?;
                 match shard.closed {
                     Some(closed) => tip.next = closed.end_index,
-                    None if tip.next > ShardTip::default().next => tip.next += SKIP_AT_START,
-                    None => {}
+                    None => {
+                        let empty = tip.first == tip.next;
+                        tip.next = tip.next.saturating_add(skip);
+                        if empty {
+                            tip.first = tip.next;
+                        }
+                    }
                 }
                 recovered.tips.insert(shard.uid, tip);
             }

@@ -11,18 +11,21 @@ use super::recover::Floor;
 use super::segment::Segment;
 use crate::log::Shard;
 
+/// The shards that live, by uid.
+pub type Living = HashMap<u64, Arc<Shard>>;
+
 impl DiskStore {
     /// Gives up the oldest segments: those whose records are all trimmed, and as many as the cap
-    /// asks for. `shards` are all that live.
+    /// asks for. `living` says which shards live at the moment it is asked.
     ///
     /// # Errors
     /// The disk fails.
-    pub fn trim(&self, shards: &HashMap<u64, Arc<Shard>>) -> Result<(), StoreError> {
+    pub fn trim(&self, living: &dyn Fn() -> Living) -> Result<(), StoreError> {
         let _one_at_a_time = self.trimming.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(active) = self.active()
             && active.size() > 0
             && self
-                .ends_in(&active, shards)
+                .ends_in(&active, living)
                 .iter()
                 .all(|(_, _, trimmed)| *trimmed)
         {
@@ -41,7 +44,7 @@ impl DiskStore {
             let Some(oldest) = oldest.filter(|_| count > 1) else {
                 return Ok(());
             };
-            let ends = self.ends_in(&oldest, shards);
+            let ends = self.ends_in(&oldest, living);
             let over = self.record_bytes() > self.options.max_bytes;
             if !over && !ends.iter().all(|(_, _, trimmed)| *trimmed) {
                 return Ok(());
@@ -58,13 +61,14 @@ impl DiskStore {
     fn ends_in(
         &self,
         segment: &Segment,
-        shards: &HashMap<u64, Arc<Shard>>,
+        living: &dyn Fn() -> Living,
     ) -> Vec<(Arc<Shard>, u64, bool)> {
-        let living = segment
-            .shards()
-            .into_iter()
-            .filter_map(|uid| shards.get(&uid));
-        living
+        // In this order: a shard is among the living before it has records, so that one which isn't any more is gone.
+        // The other way round, one that was made in between would be taken for gone, with its records.
+        let uids = segment.shards();
+        let living = living();
+        uids.iter()
+            .filter_map(|uid| living.get(uid))
             .map(|shard| {
                 // Read before the segments: what is appended meanwhile then lies in a later one, or
                 // above `latest`.

@@ -152,6 +152,28 @@ async fn a_throttle_without_a_shard_refuses_every_entry_in_an_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_put_records_that_is_invalid_nothing_is_throttled() {
+    let rules = json!([{"operation": "PutRecords", "fault": {"throttle": {}}}]);
+    let (server, client) = start_with(rules).await;
+    let put = |stream: &str, hash_key: &str| {
+        let entry = PutRecordsRequestEntry::builder().partition_key("k");
+        let entry = entry.data(Blob::new("x")).explicit_hash_key(hash_key);
+        client
+            .put_records()
+            .stream_name(stream)
+            .records(entry.build().unwrap())
+            .send()
+    };
+    let error = put("missing", "0").await.unwrap_err().into_service_error();
+    assert!(error.is_resource_not_found_exception(), "{error:?}");
+    let error = put(STREAM, "zz").await.unwrap_err().into_service_error();
+    assert_eq!(error.code(), Some("ValidationException"), "{error:?}");
+    let outcome = put(STREAM, "0").await.unwrap();
+    assert_eq!(outcome.failed_record_count, Some(1));
+    server.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn throttles_are_what_a_limit_would_say() {
     let rules = json!([{"operation": "PutRecord", "fault": {"throttle": {}}},
                        {"operation": "ListShards", "fault": {"throttle": {}}}]);

@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use stockstream_local::api::*;
@@ -89,6 +89,13 @@ fn every_acknowledged_record_survives_kill_9_in_order() {
     assert!(expected.values().map(BTreeMap::len).sum::<usize>() >= 25_000);
 }
 
+/// Makes `to` a copy of the directory `from`.
+fn copy(from: &Path, to: &Path) {
+    let _ = std::fs::remove_dir_all(to);
+    let copied = Command::new("cp").arg("-r").args([from, to]).status();
+    assert!(copied.unwrap().success());
+}
+
 fn newest_journal(path: &Path) -> PathBuf {
     let files = std::fs::read_dir(path)
         .unwrap()
@@ -124,9 +131,12 @@ fn a_torn_tail_opens_with_all_records_before_it() {
         1,
     );
     write_and_kill(directory.path(), 300);
+    // Read from a copy: a start writes, and the records are to be the tail.
     let before = {
-        let kinesis = open(disk(directory.path()), Arc::new(SystemClock::new()));
-        drain_shard(&kinesis, S0)
+        let whole = tempfile::tempdir().unwrap();
+        let whole = whole.path().join("copy");
+        copy(directory.path(), &whole);
+        drain_shard(&open(disk(&whole), Arc::new(SystemClock::new())), S0)
     };
     let journal = newest_journal(directory.path());
     for cut in [1, 7, 100, 1_000, 5_000] {
@@ -450,4 +460,75 @@ fn records_that_left_memory_are_read_from_disk_in_one_sequence() {
             "{limit} at a time"
         );
     }
+}
+
+/// The newest second may be lost when the power fails: here the directory as it was before the put.
+#[test]
+fn no_sequence_number_is_given_twice_though_the_power_fails_at_each_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let (synced, running) = (
+        directory.path().join("synced"),
+        directory.path().join("running"),
+    );
+    create(&open(disk(&synced), Arc::new(SystemClock::new())), 1);
+    let mut given = Vec::new();
+    for _ in 0..3 {
+        // What a start writes is synced before a number is given.
+        drop(open(disk(&synced), Arc::new(SystemClock::new())));
+        copy(&synced, &running);
+        let kinesis = open(disk(&running), Arc::new(SystemClock::new()));
+        given.push(put(&kinesis, "k", b"lost").sequence_number);
+    }
+    assert!(given.windows(2).all(|pair| pair[0] < pair[1]), "{given:?}");
+}
+
+/// Upkeep gives up segments without living shards; a stream made while it looks must not count as gone.
+#[test]
+fn streams_made_and_written_during_upkeep_keep_their_records() {
+    let directory = tempfile::tempdir().unwrap();
+    let kinesis = Arc::new(open(disk(directory.path()), Arc::new(SystemClock::new())));
+    // Makes a pass long enough to be met.
+    let wide = CreateStreamRequest {
+        stream_name: Some("wide".to_owned()),
+        shard_count: Some(10_000),
+        ..Default::default()
+    };
+    kinesis.create_stream(&wide).unwrap();
+    let (stop, passes) = (
+        Arc::new(AtomicBool::new(false)),
+        Arc::new(AtomicU64::new(0)),
+    );
+    let upkeep = {
+        let (kinesis, stop, passes) = (kinesis.clone(), stop.clone(), passes.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                kinesis.maintain().unwrap();
+                passes.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    let wait = |more: u64| {
+        let begin = passes.load(Ordering::SeqCst);
+        while passes.load(Ordering::SeqCst) < begin + more {
+            std::thread::yield_now();
+        }
+    };
+    // More than a shard keeps in memory, so that the disk is read.
+    let large = vec![b'x'; 66_000];
+    for round in 0..100 {
+        create(&kinesis, 1);
+        for _ in 0..3 {
+            put(&kinesis, "k", &large);
+        }
+        // Whatever the pass does that was under way meanwhile, and the next one.
+        wait(2);
+        let found = drain_shard(&kinesis, S0);
+        assert_eq!(found.len(), 3, "round {round}");
+        kinesis.delete_stream(&delete_request()).unwrap();
+        // Then nothing lives in the segment, and the next stream is made at another moment of a pass.
+        wait(2);
+        std::thread::sleep(Duration::from_micros(round * 377 % 5_000));
+    }
+    stop.store(true, Ordering::SeqCst);
+    upkeep.join().unwrap();
 }

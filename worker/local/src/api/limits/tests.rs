@@ -236,37 +236,54 @@ fn rates_of_a_stream_and_of_a_subscription_are_counted_apart() {
     let consumers = Operation::ListStreamConsumers;
     assert_eq!(at_once(|| kinesis.admit(consumers, "a")), 5);
     assert_eq!(at_once(|| kinesis.admit(consumers, "b")), 5);
-    let subscribe = |consumer, shard| {
+    let subscribe = |consumer, shard_uid| {
         let scope = Scope::Subscription {
             stream: NAME,
             consumer,
-            shard,
+            shard_uid,
         };
         at_once(|| kinesis.admit(Operation::SubscribeToShard, scope))
     };
-    assert_eq!(subscribe("c", "0"), 1);
-    assert_eq!(subscribe("c", "0"), 0);
-    assert_eq!(subscribe("c", "1"), 1);
-    assert_eq!(subscribe("d", "0"), 1);
+    assert_eq!(subscribe("c", 0), 1);
+    assert_eq!(subscribe("c", 0), 0);
+    assert_eq!(subscribe("c", 1), 1);
+    assert_eq!(subscribe("d", 0), 1);
 }
 
 #[test]
-fn keys_and_modes_change_only_so_often_a_day() {
+fn keys_and_modes_change_only_so_often_a_day_and_only_changes_count() {
     let (kinesis, clock) = open(true);
-    for (operation, most) in [
-        (Operation::StartStreamEncryption, 25),
-        (Operation::UpdateStreamMode, 2),
-    ] {
-        let mut admitted = 0;
-        for _ in 0..50 {
-            admitted += usize::from(kinesis.admit(operation, NAME).is_ok());
-            clock.advance(Duration::from_secs(60));
-        }
-        assert_eq!(admitted, most, "{operation}");
-        assert!(kinesis.admit(operation, "another").is_ok());
+    create(&kinesis, NAME, 1).unwrap();
+    create(&kinesis, "another", 1).unwrap();
+    let encrypt = |name: &str, key: &str| {
+        clock.advance(Duration::from_secs(60));
+        kinesis.start_stream_encryption(&EncryptionRequest {
+            stream: StreamRef::named(name),
+            encryption_type: Some("KMS".to_owned()),
+            key_id: Some(key.to_owned()),
+        })
+    };
+    let switch = |mode: &str| {
+        clock.advance(Duration::from_secs(60));
+        kinesis.update_stream_mode(&UpdateStreamModeRequest {
+            stream_arn: Some(kinesis.arn(&Caller::default(), NAME)),
+            stream_mode_details: Some(StreamModeDetails {
+                stream_mode: Some(mode.to_owned()),
+            }),
+        })
+    };
+    for _ in 0..30 {
+        let error = encrypt(NAME, "no key").unwrap_err();
+        assert_eq!(error.kind, ErrorKind::KmsNotFound);
+        assert!(switch("PROVISIONED").is_ok());
     }
+    let keys = (0..30).filter(|_| encrypt(NAME, "alias/key").is_ok());
+    assert_eq!(keys.count(), 25);
+    assert!(encrypt("another", "alias/key").is_ok());
+    let modes = ["ON_DEMAND", "PROVISIONED", "ON_DEMAND"].map(|mode| switch(mode).is_ok());
+    assert_eq!(modes, [true, true, false]);
     clock.advance(DAY);
-    assert!(kinesis.admit(Operation::UpdateStreamMode, NAME).is_ok());
+    assert!(switch("ON_DEMAND").is_ok() && encrypt(NAME, "alias/key").is_ok());
 }
 
 #[test]
