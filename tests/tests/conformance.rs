@@ -235,6 +235,7 @@ impl Suite {
                 Body::ByName => operations::found(&context, operation, By::Name).await,
                 Body::ByArn => operations::found(&context, operation, By::Arn).await,
                 Body::Missing => operations::not_found(&context, operation).await,
+                Body::TooOften => operations::too_often(&context, operation).await,
                 Body::Scripted(error) => operations::scripted(&context, operation, error).await,
             }
         };

@@ -46,6 +46,8 @@ pub enum Body {
     ByArn,
     /// The operation on something that doesn't exist.
     Missing,
+    /// The operation more often than its documented rate.
+    TooOften,
     /// An error that only a scripted fault can produce.
     Scripted(String),
 }

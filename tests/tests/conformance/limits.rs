@@ -18,6 +18,9 @@ cases! {
             provisioned_throughput_exceeded_exception_for_a_part_of_the_records = put_partly,
             provisioned_throughput_exceeded_exception_for_more_than_a_thousand = put_too_many;
     }
+    GetShardIterator {
+        Limits: provisioned_throughput_exceeded_exception_above_five_calls_a_second = iterate_too_often;
+    }
     GetRecords {
         Limits: provisioned_throughput_exceeded_exception_above_five_calls_a_second = get_too_often;
     }
@@ -123,6 +126,20 @@ async fn get_too_often(context: &Context) -> anyhow::Result<()> {
     let iterator = context.iterator(&stream.name, S0, kind).await?;
     for _ in 0..ENOUGH {
         let get = context.client.get_records().shard_iterator(&iterator);
+        if let Err(refusal) = outcome(get.send().await)? {
+            return refusal.is(&[THROTTLED]).map(drop);
+        }
+    }
+    bail!("{ENOUGH} calls were answered");
+}
+
+/// "GetShardIterator has a limit of five transactions per second per account per open shard."
+async fn iterate_too_often(context: &Context) -> anyhow::Result<()> {
+    let stream = context.stream(1).await?;
+    for _ in 0..ENOUGH {
+        let get = context.client.get_shard_iterator();
+        let get = get.stream_name(&stream.name).shard_id(S0);
+        let get = get.shard_iterator_type(ShardIteratorType::Latest);
         if let Err(refusal) = outcome(get.send().await)? {
             return refusal.is(&[THROTTLED]).map(drop);
         }

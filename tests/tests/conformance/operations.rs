@@ -8,7 +8,7 @@ use aws_sdk_kinesis::types::{
     StreamMode,
 };
 
-use super::context::{Context, S0, S1, mode};
+use super::context::{Context, REGION, S0, S1, mode};
 use super::refusal::{Refusal, outcome};
 
 /// The operations that this suite holds; a case fails when ours serves another set.
@@ -281,6 +281,30 @@ pub async fn not_found(context: &Context, operation: &str) -> anyhow::Result<()>
         bail!("something that doesn't exist was accepted")
     };
     refusal.is(&["ResourceNotFoundException"]).map(drop)
+}
+
+/// Calls that are more than any operation's documented rate of at most 20 a second allows.
+const TOO_MANY: usize = 60;
+
+/// Calls one after the other are refused in the end as too many. Of something that isn't there, so that nothing else is
+/// used up by it: a rate is of calls, whatever comes of them.
+pub async fn too_often(context: &Context, operation: &str) -> anyhow::Result<()> {
+    let arn = format!("arn:aws:kinesis:{REGION}:000000000000:stream/missing");
+    let by_arn = needs_arn(operation);
+    let target = Target {
+        name: (!by_arn).then(|| "missing".to_owned()),
+        consumer: Some(format!("{arn}/consumer/missing:1700000000")),
+        arn: by_arn.then_some(arn),
+        ..Target::default()
+    };
+    for _ in 0..TOO_MANY {
+        if let Err(refusal) = call(context, operation, &target).await?
+            && refusal.code != "ResourceNotFoundException"
+        {
+            return refusal.is(&["LimitExceededException"]).map(drop);
+        }
+    }
+    bail!("{TOO_MANY} calls were answered")
 }
 
 /// A scripted error reaches the client with its type, status and message.

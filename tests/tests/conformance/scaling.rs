@@ -19,8 +19,8 @@ cases! {
             lineage_leads_from_the_old_shards_to_the_new,
             records_stay_readable_and_numbers_grow,
             limit_exceeded_exception_for_the_eleventh_in_a_day = eleven_updates,
-            invalid_argument_exception_for_more_than_double = more_than_double,
-            invalid_argument_exception_for_less_than_half = less_than_half,
+            refused_for_more_than_double = more_than_double,
+            refused_for_less_than_half = less_than_half,
             invalid_argument_exception_for_no_shards = to_no_shards,
             invalid_argument_exception_for_an_unknown_scaling_type = unknown_scaling,
             validation_exception_on_demand = count_on_demand;
