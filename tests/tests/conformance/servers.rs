@@ -33,7 +33,7 @@ impl Server {
 }
 
 /// How long a state lasts where [`Needs::Delays`]: long enough to be asked for on a loaded machine.
-const DELAY: &str = "2s";
+const DELAY: &str = "3s";
 
 type Started = Arc<OnceLock<Result<String, String>>>;
 
