@@ -74,9 +74,6 @@ pub async fn run(options: &Options) -> Outcome<()> {
         let recording = perf.then(|| record(&server, &output)).transpose()?;
         let read = load::read(&server, put.records).await?;
         show(&format!("read, {name}"), read, recording, &output)?;
-        if perf {
-            std::fs::remove_file(&output)?;
-        }
     }
     Ok(())
 }
@@ -132,6 +129,8 @@ fn show(what: &str, run: Run, recording: Option<Child>, output: &Path) -> Outcom
         .arg(output)
         .stderr(Stdio::null())
         .output()?;
+    // At once: the next recording would keep it under another name.
+    std::fs::remove_file(output)?;
     print_costs(&costs(&String::from_utf8_lossy(&report.stdout)));
     Ok(())
 }
