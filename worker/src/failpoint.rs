@@ -105,14 +105,14 @@ pub fn collection_interval() -> Duration {
 
 #[cfg(not(feature = "failpoints"))]
 fn shortened(_variable: &str, whole: Duration) -> Duration {
-    whole
+    crate::ambient::lapsed(whole)
 }
 
 #[cfg(feature = "failpoints")]
 fn shortened(variable: &str, whole: Duration) -> Duration {
     let given = std::env::var(variable).ok();
     let millis = given.and_then(|millis| millis.parse().ok());
-    millis.map_or(whole, Duration::from_millis)
+    millis.map_or(crate::ambient::lapsed(whole), Duration::from_millis)
 }
 
 #[cfg(feature = "failpoints")]

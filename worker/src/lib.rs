@@ -3,6 +3,7 @@
 //! Owns everything with an effect: stores, streams, servers, the terminal. Must never decide what figures mean or when
 //! they may be published: `stockstream-core` does.
 
+pub mod ambient;
 pub mod cli;
 pub mod clock;
 pub mod commands;

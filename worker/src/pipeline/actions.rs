@@ -12,6 +12,7 @@ use stockstream_core::row::Partition;
 
 use super::context::Context;
 use super::error::PipelineError;
+use crate::ambient;
 use crate::failpoint::{Fate, Point, meet};
 use crate::sink::{self, PublishTarget};
 use crate::storage::{CreateOptions, Created, Deadline, Operation, Store, StoreError};
@@ -53,7 +54,7 @@ impl Lifetime {
                 Some(lifetime) if lifetime.version == *version => lifetime,
                 _ => Lifetime {
                     version: *version,
-                    deadline: Deadline::after(CREATE_LIFETIME),
+                    deadline: Deadline::after(ambient::lapsed(CREATE_LIFETIME)),
                 },
             }),
             _ => before,

@@ -20,6 +20,7 @@ use super::feed::{Input, PollStart, poll_kinesis};
 use super::first::first_version;
 use super::shard::{Ended, Orders, ShardRunner, StartFeed, fenced_pause};
 use super::start::{Started, infos};
+use crate::ambient;
 use crate::clock::micros;
 use crate::failpoint::{Point, meet};
 use crate::observe::{ConditionStatus, Event, PipelinePhase};
@@ -105,6 +106,7 @@ impl Coordinator {
         self.list_at = Instant::now() + LIST_EVERY;
         let client = self.started.guard.client().clone();
         let listed = tokio::select! {
+            biased;
             listed = client.list_shards(Listing::All) => listed,
             changed = self.orders.changed() => return self.follow_orders(changed.is_err()),
         };
@@ -266,8 +268,10 @@ impl Coordinator {
             self.taken_sender.clone(),
         )?;
         self.running.insert(shard.clone());
-        self.runners
-            .spawn(async move { (shard, runner.run().await) });
+        ambient::spawn_in(
+            &mut self.runners,
+            async move { (shard, runner.run().await) },
+        );
         Ok(())
     }
 
@@ -298,6 +302,7 @@ impl Coordinator {
             .min()
             .unwrap_or(self.list_at);
         tokio::select! {
+            biased;
             Some(ended) = self.runners.join_next() => match ended {
                 Ok((shard, ended)) => self.runner_ended(shard, ended).await,
                 Err(error) => self.fail(PipelineError::Task { detail: error.to_string() }),

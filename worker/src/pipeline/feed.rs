@@ -13,6 +13,7 @@ use stockstream_crds::spec::OnDataLoss;
 use tokio::sync::{Mutex, mpsc};
 
 use super::error::PipelineError;
+use crate::ambient;
 use crate::clock::{Clock, micros};
 use crate::source::kinesis::{
     ReaderSettings, Reading, ShardReader, StreamClient, StreamDescription, StreamError,
@@ -155,7 +156,7 @@ pub fn poll_kinesis(
     let client = guard.client().clone();
     let position = start.position.clone();
     let reader = ShardReader::new(client, clock.clone(), &start.shard, settings, position);
-    tokio::spawn(async move {
+    ambient::spawn(async move {
         let mut poll = Poll {
             read_at: None,
             guard,
@@ -165,6 +166,7 @@ pub fn poll_kinesis(
             sender: sender.clone(),
         };
         tokio::select! {
+            biased;
             () = poll.run() => {}
             () = sender.closed() => {}
         }

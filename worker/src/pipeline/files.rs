@@ -113,6 +113,7 @@ impl FilesPipeline {
                 Ended::Fenced { .. } => {
                     let mut orders = orders.clone();
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(fenced_pause(self.expiry, fenced)) => {}
                         _ = orders.wait_for(|orders| *orders == Orders::Stop) => return Ok(()),
                     }
@@ -141,7 +142,7 @@ impl FilesPipeline {
             let mapping = &context.settings.plan.record;
             let source = FileSource::open(&list, &inputs, mapping, resume, BlockLimits::default())?;
             let (sender, receiver) = mpsc::channel(1);
-            tokio::spawn(hand_over(source, position, sender));
+            crate::ambient::spawn(hand_over(source, position, sender));
             Ok(receiver)
         })
     }

@@ -11,6 +11,7 @@ use stockstream_core::row::hex;
 use stockstream_crds::{Pipeline, SourceSettings};
 
 use super::error::PipelineError;
+use crate::ambient;
 use crate::failpoint::{Point, meet};
 use crate::storage::{Created, Store};
 
@@ -271,11 +272,10 @@ pub(super) fn parse<T: serde::de::DeserializeOwned>(
 
 /// 64 random bits, as hex.
 pub(super) fn random_id() -> String {
-    let mut bytes = [0; 8];
-    if getrandom::fill(&mut bytes).is_err() {
+    let random = ambient::random_u64().unwrap_or_else(|_| {
         // No source of randomness: the process id and the time must do; the claim's create-if-absent still decides.
-        let time = jiff::Timestamp::now().as_nanosecond() ^ i128::from(std::process::id());
-        bytes.copy_from_slice(&time.to_le_bytes()[..8]);
-    }
-    hex(&bytes)
+        let nanoseconds = ambient::boot_time().as_nanos() as u64;
+        nanoseconds ^ u64::from(std::process::id()).rotate_left(32)
+    });
+    hex(&random.to_le_bytes())
 }

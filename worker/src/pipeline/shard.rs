@@ -23,8 +23,8 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::feed::Input;
 use super::report::ShardWatch;
+use crate::ambient::jitter;
 use crate::failpoint::{Point, collection_interval, meet};
-use crate::source::kinesis::jitter;
 
 /// What the whole pipeline was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+pub use crate::ambient::boot_time;
 
 /// How often a waiting request looks at CLOCK_BOOTTIME. After the machine wakes, an expired request ends within this.
 const LOOK: Duration = Duration::from_secs(1);
@@ -15,16 +15,6 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the deadline has passed")]
 pub struct Expired;
-
-/// The time since the machine was started, suspended time included.
-pub fn boot_time() -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    // CLOCK_BOOTTIME starts at 0 and its nanoseconds are below 10^9, so neither conversion can fail.
-    Duration::new(
-        u64::try_from(now.tv_sec).unwrap_or(0),
-        u32::try_from(now.tv_nsec).unwrap_or(0),
-    )
-}
 
 /// A moment after which a request is given up and none is started.
 ///

@@ -318,7 +318,7 @@ fn is_stale(file: &File) -> bool {
 }
 
 fn random_name() -> Result<String, FileFault> {
-    let number = getrandom::u64().map_err(|error| {
+    let number = crate::ambient::random_u64().map_err(|error| {
         let source = io::Error::other(error.to_string());
         fault("draw a random name in", FsPath::new(STAGING))(source)
     })?;

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use super::create::Created;
 use super::error::{Operation, StoreError};
 use super::store::Store;
+use crate::ambient;
 
 /// Creates that race for one object.
 const RACERS: usize = 16;
@@ -37,7 +38,7 @@ const FOLDER: &str = "_stockstream-probe";
 /// # Errors
 /// [`StoreError::Unsound`] with what was tried and seen, or the fault that kept it from being tried.
 pub async fn probe(store: &Store) -> Result<ProbeReport, StoreError> {
-    let random = getrandom::u64().map_err(|error| StoreError::Open {
+    let random = ambient::random_u64().map_err(|error| StoreError::Open {
         url: store.url().to_owned(),
         detail: format!("no randomness: {error}"),
     })?;

@@ -20,6 +20,7 @@ use super::error::{Operation, StoreError};
 use super::file::FileStore;
 use super::root::{Place, Root};
 use super::s3;
+use crate::ambient;
 
 /// The largest object that is read whole.
 const MAX_OBJECT_BYTES: u64 = 1 << 30;
@@ -64,6 +65,7 @@ impl Policy {
             .with_max_delay(self.longest_pause)
             .with_max_times(usize::try_from(retries).unwrap_or(usize::MAX))
             .with_jitter()
+            .with_jitter_seed(ambient::random_u64().unwrap_or_default())
             .build()
     }
 }

@@ -6,7 +6,6 @@
 mod reader;
 mod sdk;
 
-pub(crate) use reader::jitter;
 pub use reader::{ReaderSettings, Reading, ShardReader};
 pub use sdk::SdkStream;
 

@@ -11,6 +11,7 @@ use stockstream_core::time::{Micros, Monotonic};
 use tokio::time::Instant;
 
 use super::{StreamClient, StreamError, StreamRecord};
+use crate::ambient::jitter;
 use crate::clock::Clock;
 
 /// How a shard is polled.
@@ -198,10 +199,4 @@ impl ShardReader {
         self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
-}
-
-/// A random part of `most`.
-pub(crate) fn jitter(most: Duration) -> Duration {
-    let share = getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX));
-    most.mul_f64(share)
 }
