@@ -17,9 +17,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::checkpoint::{Checkpoint, batch_bytes};
+use crate::checkpoint::{Checkpoint, Handover, batch_bytes};
 use crate::codec::{self, CodecError};
 use crate::generation::AggregateConflict;
+use crate::lineage::Head;
 use crate::plan::Plan;
 use crate::row::{Batch, Partition};
 use crate::sequence::Position;
@@ -39,6 +40,10 @@ pub struct Identity {
     pub owner: String,
     /// This release.
     pub writer: String,
+    /// When this worker began to take the shard, by its wall clock. For people.
+    pub since: Micros,
+    /// The format in which versions are written.
+    pub format: u16,
 }
 
 /// When a chain commits and seals. Times in microseconds.
@@ -166,6 +171,10 @@ pub struct ShardChain {
     /// Unpublished bytes were above the limit; reading waits until they are out.
     back_pressure: bool,
     finishing: bool,
+    /// Finishing for a successor, who seals and publishes what is open.
+    releasing: bool,
+    /// Nothing new is committed for now.
+    held: bool,
     last_commit: Monotonic,
     last_seal: Monotonic,
     committed_position: Position,
@@ -211,6 +220,8 @@ impl ShardChain {
             recovering: true,
             back_pressure: false,
             finishing: false,
+            releasing: false,
+            held: false,
             last_commit: now,
             last_seal: now,
             identity,
@@ -247,11 +258,11 @@ impl ShardChain {
     }
 
     fn leave_idle(&mut self, now: Monotonic) -> Result<(), ChainError> {
-        if let Some(batch) = self.outbox.front() {
+        if let Some(batch) = self.outbox.front().filter(|_| !self.releasing) {
             self.phase = Phase::Publishing(batch.clone());
             return Ok(());
         }
-        self.recovering = false;
+        self.recovering &= self.releasing;
         match self.due(now) {
             Some(seal) => self.freeze(seal, now),
             None => Ok(()),
@@ -260,6 +271,12 @@ impl ShardChain {
 
     /// Whether a commit is due, and whether it seals.
     fn due(&self, now: Monotonic) -> Option<bool> {
+        if self.held {
+            return None;
+        }
+        if self.releasing {
+            return self.state.is_dirty().then_some(false);
+        }
         let unsealed = !self.state.unsealed().is_empty();
         let flush = self.flushes();
         if unsealed && (flush || now >= self.last_seal.plus(self.pace.publish_interval)) {
@@ -300,8 +317,12 @@ impl ShardChain {
         checkpoint.writer.clone_from(&self.identity.writer);
         checkpoint.outbox = self.outbox.iter().map(|batch| (**batch).clone()).collect();
         checkpoint.unregistered = self.unregistered.iter().cloned().collect();
-        let bytes =
-            codec::encode(&checkpoint).map_err(|source| ChainError::Encode { version, source })?;
+        checkpoint.handover = (self.identity.format >= codec::HANDOVER_FORMAT).then(|| Handover {
+            from: self.lineage.owner.clone(),
+            at: self.identity.since,
+        });
+        let bytes = codec::encode_as(&checkpoint, self.identity.format)
+            .map_err(|source| ChainError::Encode { version, source })?;
         self.state.mark_clean();
         self.last_commit = now;
         self.phase = Phase::Creating(Frozen {
@@ -384,12 +405,13 @@ impl ShardChain {
         }
     }
 
-    /// True when the next record may be applied. False before the take stands and what it recovered is out, under
-    /// back-pressure, once the shard is at its end, and when this owner is fenced or finishing.
+    /// True when the next record may be applied. False before the take stands, under back-pressure, once the shard is
+    /// at its end, and when this owner is fenced, finishing or held.
     pub fn wants_records(&self) -> bool {
         let fenced = matches!(self.phase, Phase::Fenced { .. });
         !(fenced
-            || self.recovering
+            || !self.taken
+            || self.held
             || self.back_pressure
             || self.finishing
             || self.state.position().is_final())
@@ -443,6 +465,43 @@ impl ShardChain {
         self.finishing = true;
     }
 
+    /// Stops reading for a successor: commits what is applied, and leaves sealing and publishing to the successor's take
+    /// ([`ShardChain::is_done`]). Nothing is sealed early, and the shard is silent for one commit and one take only.
+    pub fn release(&mut self) {
+        self.finishing = true;
+        self.releasing = true;
+    }
+
+    /// While held, nothing is read and no new version begins: this worker's lease may have run out. What was committed
+    /// before is still published.
+    pub fn hold(&mut self, held: bool) {
+        self.held = held;
+    }
+
+    /// True while nothing new is read or committed.
+    pub fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// The format of the versions from the next one on.
+    pub fn set_format(&mut self, format: u16) {
+        self.identity.format = format;
+    }
+
+    /// What lineage needs to know of the newest version known to be ours.
+    pub fn head(&self) -> Head {
+        Head {
+            position: self.committed_position.clone(),
+            version: self.version,
+            epoch: self.epoch,
+            owner: self.identity.owner.clone(),
+            format: self.identity.format,
+            range: self.lineage.range,
+            parents: self.lineage.parents.clone(),
+            drained: self.is_settled() && self.unregistered.is_empty(),
+        }
+    }
+
     /// Counts records that were lost before they could be read.
     pub fn note_loss(&mut self, seconds: u64) {
         let counters = self.state.counters_mut();
@@ -475,6 +534,9 @@ impl ShardChain {
 
     /// True when the owner that was told to finish, or has read the shard to its end, has nothing left to do.
     pub fn is_done(&self) -> bool {
+        if self.releasing {
+            return matches!(self.phase, Phase::Idle) && self.taken && !self.state.is_dirty();
+        }
         let over = self.finishing || self.state.position().is_final();
         over && self.is_settled() && (self.finishing || self.unregistered.is_empty())
     }
@@ -483,6 +545,12 @@ impl ShardChain {
     pub fn deadline(&self) -> Option<Monotonic> {
         if !matches!(self.phase, Phase::Idle) {
             return None;
+        }
+        if self.held && (self.outbox.is_empty() || self.releasing) {
+            return None;
+        }
+        if self.releasing {
+            return self.state.is_dirty().then_some(self.last_commit);
         }
         let unsettled = !self.state.unsealed().is_empty() || self.state.is_dirty();
         let now_due =

@@ -30,6 +30,9 @@ pub struct Checkpoint {
     pub owner: String,
     /// The release that wrote it.
     pub writer: String,
+    /// From whom and when the owner took it. From format 2 on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover: Option<Handover>,
     /// The shard's hash keys.
     pub range: HashRange,
     /// The shards it was split or merged from.
@@ -80,6 +83,7 @@ impl Checkpoint {
             epoch: 0,
             owner: String::new(),
             writer: String::new(),
+            handover: None,
             range,
             parents: Vec::new(),
             children: Vec::new(),
@@ -97,6 +101,15 @@ impl Checkpoint {
             file_marks: Vec::new(),
         }
     }
+}
+
+/// How a shard came into its owner's hands. For people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The owner before; empty when there was none.
+    pub from: String,
+    /// When the present owner began to take it, by that worker's wall clock.
+    pub at: Micros,
 }
 
 /// A watermark that a range of keys had before the shard was born.

@@ -18,11 +18,18 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::Checkpoint;
 
-/// The format that this release writes.
-pub const FORMAT: u16 = 1;
+/// The newest format that this release reads and writes.
+pub const FORMAT: u16 = 2;
 
-/// The oldest format that this release reads.
+/// The oldest format that this release reads: the one before.
 pub const OLDEST_FORMAT: u16 = 1;
+
+/// The format that is written until `state.format` says otherwise: the newest that the release before reads, too, so
+/// that a roll-out can be taken back.
+pub const DEFAULT_FORMAT: u16 = 1;
+
+/// From this format on a checkpoint says from whom and when it was taken.
+pub const HANDOVER_FORMAT: u16 = 2;
 
 /// The largest CBOR that is decoded, in bytes: far above what the limits of a shard allow, far below memory.
 pub const MAX_BODY_BYTES: u64 = 1 << 30;
@@ -68,11 +75,34 @@ pub enum CodecError {
     Encode(String),
 }
 
-/// The bytes of a checkpoint. The same checkpoint always gives the same bytes with one release.
+/// The bytes of a checkpoint in the newest format.
 ///
 /// # Errors
-/// [`CodecError::Encode`] when zstd or CBOR fail, or the state is above [`MAX_BODY_BYTES`].
+/// As [`encode_as`].
 pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, CodecError> {
+    encode_as(checkpoint, FORMAT)
+}
+
+/// The bytes of a checkpoint. The same checkpoint and format always give the same bytes with one release. What an older
+/// format has no place for is left out.
+///
+/// # Errors
+/// [`CodecError::Encode`] when zstd or CBOR fail, the state is above [`MAX_BODY_BYTES`], or the format is none of
+/// this release's.
+pub fn encode_as(checkpoint: &Checkpoint, format: u16) -> Result<Vec<u8>, CodecError> {
+    if !(OLDEST_FORMAT..=FORMAT).contains(&format) {
+        return Err(CodecError::Encode(format!(
+            "format {format} can't be written: this release writes formats {OLDEST_FORMAT} to {FORMAT}"
+        )));
+    }
+    if format < HANDOVER_FORMAT && checkpoint.handover.is_some() {
+        let handover = None;
+        let older = Checkpoint {
+            handover,
+            ..checkpoint.clone()
+        };
+        return encode_as(&older, format);
+    }
     let mut body = Vec::new();
     ciborium::into_writer(checkpoint, &mut body)
         .map_err(|error| CodecError::Encode(error.to_string()))?;
@@ -86,7 +116,7 @@ pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, CodecError> {
         .map_err(|error| CodecError::Encode(error.to_string()))?;
     let mut bytes = Vec::with_capacity(PREFIX + frame.len());
     bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&FORMAT.to_le_bytes());
+    bytes.extend_from_slice(&format.to_le_bytes());
     bytes.extend_from_slice(&[1, 1]);
     bytes.extend_from_slice(&length.to_le_bytes());
     bytes.extend_from_slice(&(frame.len() as u64).to_le_bytes());
@@ -94,6 +124,13 @@ pub fn encode(checkpoint: &Checkpoint) -> Result<Vec<u8>, CodecError> {
     bytes.extend_from_slice(&checksum);
     bytes.extend_from_slice(&frame);
     Ok(bytes)
+}
+
+/// The format that bytes say they have; `None` when they are no checkpoint at all. Formats that this release doesn't
+/// know are told as well.
+pub fn format_of(bytes: &[u8]) -> Option<u16> {
+    let rest = bytes.strip_prefix(MAGIC)?;
+    Some(u16::from_le_bytes([*rest.first()?, *rest.get(1)?]))
 }
 
 /// Reads a checkpoint.
@@ -215,6 +252,25 @@ mod tests {
         fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             prop_assert!(decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn the_format_before_has_no_place_for_the_handover_and_everything_else_survives() {
+        let mut checkpoint = crate::testing::empty_checkpoint();
+        checkpoint.handover = Some(crate::checkpoint::Handover {
+            from: "w-1".to_owned(),
+            at: crate::time::Micros(5),
+        });
+        let newest = encode(&checkpoint).unwrap();
+        assert_eq!(
+            (format_of(&newest), decode(&newest)),
+            (Some(2), Ok(checkpoint.clone()))
+        );
+        let older = encode_as(&checkpoint, 1).unwrap();
+        assert_eq!(format_of(&older), Some(1));
+        checkpoint.handover = None;
+        assert_eq!(decode(&older).unwrap(), checkpoint);
+        assert!(encode_as(&checkpoint, 3).is_err() && encode_as(&checkpoint, 0).is_err());
     }
 
     #[test]

@@ -106,6 +106,25 @@ impl StateKeys {
 /// The folder of all incarnations' chains.
 pub const SHARDS: &str = "shards";
 
+/// The folder of the workers that say that they live.
+pub const MEMBERS: &str = "members";
+
+/// A member's beat: a counter that changes with every heartbeat.
+pub fn member_beat(member: &str) -> String {
+    format!("{MEMBERS}/{member}/beat")
+}
+
+/// What a member says of itself; see [`crate::member::MemberInfo`].
+pub fn member_info(member: &str) -> String {
+    format!("{MEMBERS}/{member}/info")
+}
+
+/// The member that a key under [`MEMBERS`] belongs to, and the object's name; `None` for any other key.
+pub fn member_of(key: &str) -> Option<(&str, &str)> {
+    let rest = key.strip_prefix(MEMBERS)?.strip_prefix('/')?;
+    rest.split_once('/').filter(|(_, name)| !name.contains('/'))
+}
+
 /// The version that a checkpoint's file name names; `None` for any other name.
 pub fn version_of(file_name: &str) -> Option<u64> {
     let digits = file_name.strip_suffix(".ckpt")?;

@@ -14,6 +14,7 @@ pub mod generation;
 pub mod hash;
 pub mod layout;
 pub mod lineage;
+pub mod member;
 pub mod plan;
 pub mod row;
 pub mod sequence;

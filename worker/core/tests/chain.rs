@@ -31,6 +31,8 @@ fn identity(owner: usize) -> Identity {
         shard: "shard-0".into(),
         owner: format!("worker-{owner}"),
         writer: "test".into(),
+        since: Micros(0),
+        format: 1,
     }
 }
 
@@ -257,7 +259,7 @@ fn bytes_are_the_same_until_the_outcome_is_known() {
 }
 
 #[test]
-fn nothing_is_read_before_what_was_recovered_is_out() {
+fn reading_begins_when_the_take_stands_and_what_was_recovered_goes_out_first() {
     let mut store = Store::default();
     let mut chain = take(0, first_state(), Monotonic(0));
     for _ in 0..3 {
@@ -274,15 +276,66 @@ fn nothing_is_read_before_what_was_recovered_is_out() {
     assert_eq!(store.newest().outbox.len(), 1);
     assert!(store.files.is_empty());
     let mut heir = take(1, store.newest(), Monotonic(2));
-    for _ in 0..2 {
-        carry_out(&mut store, &mut heir, Monotonic(2), Fate::Fine);
-        assert!(!heir.wants_records());
-    }
+    carry_out(&mut store, &mut heir, Monotonic(2), Fate::Fine);
+    assert!(!heir.wants_records(), "created, but not known to be newest");
+    carry_out(&mut store, &mut heir, Monotonic(2), Fate::Fine);
+    assert!(heir.wants_records() && heir.is_recovering());
+    assert!(matches!(
+        heir.poll(Monotonic(2)).unwrap(),
+        Some(Action::Publish { .. })
+    ));
     carry_out(&mut store, &mut heir, Monotonic(2), Fate::Fine);
     assert_eq!(store.files.len(), 1);
     heir.poll(Monotonic(2)).unwrap();
-    assert!(heir.wants_records());
+    assert!(!heir.is_recovering());
     assert!(heir.epoch() > chain.epoch());
+}
+
+#[test]
+fn a_release_commits_and_leaves_sealing_and_publishing_to_the_successor() {
+    let mut store = Store::default();
+    let mut chain = take(0, first_state(), Monotonic(0));
+    for _ in 0..3 {
+        carry_out(&mut store, &mut chain, Monotonic(0), Fate::Fine);
+    }
+    for (meta, data) in &ticks(&[(0, 0), (3, 0)]) {
+        chain.apply(meta, data, Monotonic(0));
+    }
+    chain.release();
+    assert!(!chain.wants_records() && !chain.is_done());
+    for _ in 0..2 {
+        carry_out(&mut store, &mut chain, Monotonic(1), Fate::Fine);
+    }
+    assert!(chain.is_done() && chain.poll(Monotonic(1)).unwrap().is_none());
+    assert!(store.newest().outbox.is_empty() && !store.newest().unsealed.is_empty());
+    let mut heir = take(1, store.newest(), Monotonic(2));
+    for _ in 0..2 {
+        carry_out(&mut store, &mut heir, Monotonic(2), Fate::Fine);
+    }
+    assert!(heir.wants_records());
+    assert_eq!(store.newest().outbox.len(), 1);
+}
+
+#[test]
+fn a_held_chain_reads_and_commits_nothing_until_it_is_let_go() {
+    let mut store = Store::default();
+    let mut chain = take(0, first_state(), Monotonic(0));
+    for _ in 0..3 {
+        carry_out(&mut store, &mut chain, Monotonic(0), Fate::Fine);
+    }
+    for (meta, data) in &ticks(&[(0, 0), (3, 0)]) {
+        chain.apply(meta, data, Monotonic(0));
+    }
+    chain.hold(true);
+    let late = Monotonic(3_600_000_000);
+    assert!(!chain.wants_records() && chain.deadline().is_none());
+    assert_eq!(chain.poll(late).unwrap(), None);
+    chain.hold(false);
+    assert!(chain.wants_records());
+    assert!(matches!(
+        chain.poll(late).unwrap(),
+        Some(Action::Create { .. })
+    ));
 }
 
 #[test]

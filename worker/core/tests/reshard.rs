@@ -282,7 +282,7 @@ impl Reader<'_, '_> {
     fn heads(&self) -> BTreeMap<String, Head> {
         self.chains
             .iter()
-            .map(|(shard, chain)| (shard.clone(), Head::of(chain)))
+            .map(|(shard, chain)| (shard.clone(), Head::of(chain, 1)))
             .collect()
     }
 

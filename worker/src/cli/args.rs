@@ -207,6 +207,9 @@ pub struct WorkerArgs {
     /// Where to serve /metrics and /api/state [default: 127.0.0.1:8080, or a free port if that is taken]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Where the pipeline's other workers reach that [default: the address it listens on; for 0.0.0.0 this machine's]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
     /// The Kinesis endpoint [default: AWS's own, or AWS_ENDPOINT_URL_KINESIS]
     #[arg(long, value_name = "URL", value_hint = ValueHint::Url)]
     pub endpoint_url: Option<String>,

@@ -16,10 +16,9 @@ use tokio::task::JoinHandle;
 
 use super::session::{Manner, Session, host_name, shared};
 use super::validate::load;
-use super::worker::expiry;
 use super::{Program, aws, files, kinesis};
 use crate::cli::{DevArgs, Failure, GlobalArgs, Outcome};
-use crate::pipeline::{Coordinator, Orders, PipelineError, Stores, start_stream};
+use crate::pipeline::{Orders, PipelineError, Stores, StreamSource, run_stream};
 use crate::replay::options::ReplayOptions;
 use crate::replay::progress::{ConsoleObserver, Observer as ReplayObserver, Silent};
 use crate::source::kinesis::SdkStream;
@@ -81,19 +80,24 @@ async fn stream(
     let endpoint = server.endpoint();
     let client = aws::embedded(&settings.region, &endpoint);
     make_stream(&client, settings, &args.data_dir).await?;
-    let session = Session::begin(pipeline, &stores, manner(&args, Some(&endpoint))).await?;
+    let mut session = Session::begin(pipeline, &stores, manner(&args, Some(&endpoint))).await?;
     session.tell_listening("Kinesis", endpoint.clone());
     let reader = shared(SdkStream::new(
         client.clone(),
         settings.stream_name.as_str(),
     ));
-    let mut started = start_stream(pipeline, stores, reader, &session.host)
-        .await
-        .map_err(Failure::failed)?;
-    // The embedded stream stands still while nobody runs it: a laptop that was closed for a week has lost nothing.
-    started.on_data_loss = OnDataLoss::Continue;
-    let coordinator = Coordinator::new(started, expiry(pipeline), session.orders.subscribe());
-    let worker = tokio::spawn(coordinator.run());
+    let source = StreamSource {
+        pipeline: pipeline.clone(),
+        stores,
+        client: reader,
+        host: session.host.clone(),
+        // The embedded stream stands still while nobody runs it: a laptop that was closed for a week has lost nothing.
+        on_data_loss: Some(OnDataLoss::Continue),
+    };
+    let started = source.start().await.map_err(Failure::failed)?;
+    let company = session.company(pipeline);
+    let orders = session.orders.subscribe();
+    let worker = tokio::spawn(run_stream(source, started, company, orders));
     let producing = start_replay(&args, &client, settings, &session);
     let ran = match producing {
         Some(producer) => with_producer(program, global, &args, &session, worker, producer).await,
@@ -165,6 +169,7 @@ async fn with_producer(
 
 fn manner<'a>(args: &DevArgs, endpoint: Option<&'a str>) -> Manner<'a> {
     Manner {
+        advertise: None,
         name: host_name(),
         listen: args.listen,
         endpoint,

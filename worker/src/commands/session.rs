@@ -8,17 +8,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stockstream_crds::{Pipeline, SourceSettings};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Program;
+use crate::ambient;
 use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, OutputFormat, RunSummary};
 use crate::clock::Clock;
 use crate::observe::state::{PipelineName, WorkerReport};
 use crate::observe::terminal::{self, Left};
 use crate::observe::{Event, Identity, Observer, PipelinePhase, http};
-use crate::pipeline::{Host, Orders, PipelineError, Stores};
+use crate::pipeline::members::{HttpPeers, Incoming, Mailbox, mailbox, nudge_router};
+use crate::pipeline::{Company, Host, Orders, PipelineError, Stores};
 
 /// A running `dev` or `worker`.
 pub struct Session {
@@ -26,6 +28,10 @@ pub struct Session {
     pub host: Host,
     /// Orders to the pipeline.
     pub orders: watch::Sender<Orders>,
+    /// Where peers reach this process, and what they must know to be heard.
+    address: Option<String>,
+    mailbox: Mailbox,
+    incoming: Option<mpsc::Receiver<Incoming>>,
     began: Instant,
     stopped: AtomicBool,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
@@ -38,6 +44,8 @@ pub struct Manner<'a> {
     pub name: String,
     /// Where to serve state and metrics.
     pub listen: Option<SocketAddr>,
+    /// Where peers reach that, when it isn't where it listens.
+    pub advertise: Option<String>,
     /// The Kinesis endpoint, when it isn't AWS's own.
     pub endpoint: Option<&'a str>,
     /// The form of the result.
@@ -56,7 +64,11 @@ impl Session {
         let url = bound.url();
         let observer = Observer::new(identity(pipeline, stores, &manner, &url, &clock));
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = bound.serve(observer.clone(), async {
+        let address = manner.advertise.clone();
+        let address = address.or_else(|| advertised(bound.address()));
+        let (mailbox, incoming) = mailbox(random_token());
+        let doors = nudge_router(mailbox.clone());
+        let serving = bound.serve(observer.clone(), doors, async {
             let _ = stopped.await;
         });
         let server = tokio::spawn(async move {
@@ -76,11 +88,27 @@ impl Session {
                 observer,
             },
             orders: watch::Sender::new(Orders::Run),
+            address,
+            mailbox,
+            incoming: Some(incoming),
             began: Instant::now(),
             stopped: AtomicBool::new(false),
             server: Some((stop, server)),
             format: manner.format,
         })
+    }
+
+    /// What this process brings along to share a pipeline with others. Only once.
+    pub fn company(&mut self, pipeline: &Pipeline) -> Company {
+        let gone = || mpsc::channel(1).1;
+        Company {
+            heartbeat: pipeline.state().heartbeat,
+            expiry: pipeline.state().expiry,
+            address: self.address.clone(),
+            peers: Arc::new(HttpPeers),
+            mailbox: self.mailbox.clone(),
+            incoming: self.incoming.take().unwrap_or_else(gone),
+        }
     }
 
     /// Says where another server of this process listens.
@@ -268,6 +296,28 @@ fn identity(
             .map(|aggregate| aggregate.name.clone())
             .collect(),
     }
+}
+
+/// Where others reach a server that listens there; an unspecified address is this machine's own on its way out.
+fn advertised(listens: SocketAddr) -> Option<String> {
+    if !listens.ip().is_unspecified() {
+        return Some(listens.to_string());
+    }
+    // Connecting a UDP socket sends nothing: it only chooses the way. The address is one that documentation uses.
+    let (any, far) = match listens {
+        SocketAddr::V4(_) => ("0.0.0.0:0", "192.0.2.1:9"),
+        SocketAddr::V6(_) => ("[::]:0", "[2001:db8::1]:9"),
+    };
+    let socket = std::net::UdpSocket::bind(any).ok()?;
+    socket.connect(far).ok()?;
+    let own = socket.local_addr().ok()?;
+    Some(SocketAddr::new(own.ip(), listens.port()).to_string())
+}
+
+/// What peers must know to be heard: written into this worker's `info`, shown nowhere else.
+fn random_token() -> String {
+    let part = || ambient::random_u64().unwrap_or_default();
+    format!("{:016x}{:016x}", part(), part())
 }
 
 /// This machine's name, for a worker that wasn't given one.

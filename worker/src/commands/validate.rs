@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::json;
-use stockstream_core::codec::FORMAT;
+use stockstream_core::codec::{FORMAT, OLDEST_FORMAT};
 use stockstream_crds::{MAX_TEXT_BYTES, Pipeline};
 
 use crate::cli::output::{print, print_json};
@@ -40,9 +40,10 @@ pub fn load(path: &Path) -> Result<Pipeline, Failure> {
         )
     };
     let pipeline = stockstream_crds::parse(&read(path)?).map_err(told)?;
+    let formats = u32::from(OLDEST_FORMAT)..=u32::from(FORMAT);
     match pipeline.state().format {
-        Some(format) if format != u32::from(FORMAT) => Err(Failure::bad_input(format!(
-            "{name}: spec.state.format: found {format}; this release writes format {FORMAT}"
+        Some(format) if !formats.contains(&format) => Err(Failure::bad_input(format!(
+            "{name}: spec.state.format: found {format}; this release writes formats {OLDEST_FORMAT} to {FORMAT}"
         ))),
         _ => Ok(pipeline),
     }

@@ -1,7 +1,5 @@
 //! `stockstream worker`: one worker, against AWS or any endpoint.
 
-use std::time::Duration;
-
 use stockstream_crds::spec::Consumer;
 use stockstream_crds::{Pipeline, SourceSettings};
 
@@ -9,7 +7,7 @@ use super::session::{Manner, Session, host_name, shared, stop_signal};
 use super::validate::load;
 use super::{Program, aws, files};
 use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, WorkerArgs};
-use crate::pipeline::{Coordinator, Stores, start_stream};
+use crate::pipeline::{Stores, StreamSource, run_stream};
 use crate::source::kinesis::SdkStream;
 use crate::storage::{Store, StoreOptions};
 
@@ -29,22 +27,28 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
     let manner = Manner {
         name: args.name.unwrap_or_else(host_name),
         listen: args.listen,
+        advertise: args.advertise,
         endpoint,
         format: args.output.output,
     };
     let region = pipeline.kinesis().map(|kinesis| kinesis.region.as_str());
     let stores = open_stores(&pipeline, region).await?;
-    let session = Session::begin(&pipeline, &stores, manner).await?;
+    let mut session = Session::begin(&pipeline, &stores, manner).await?;
     let task = match pipeline.source() {
         SourceSettings::Kinesis(kinesis) => {
             let client = aws::kinesis(region, endpoint).await?;
             let stream = shared(SdkStream::new(client, kinesis.stream_name.as_str()));
-            let started = start_stream(&pipeline, stores, stream, &session.host)
-                .await
-                .map_err(Failure::failed)?;
-            let coordinator =
-                Coordinator::new(started, expiry(&pipeline), session.orders.subscribe());
-            tokio::spawn(coordinator.run())
+            let source = StreamSource {
+                pipeline: pipeline.clone(),
+                stores,
+                client: stream,
+                host: session.host.clone(),
+                on_data_loss: None,
+            };
+            let started = source.start().await.map_err(Failure::failed)?;
+            let company = session.company(&pipeline);
+            let orders = session.orders.subscribe();
+            tokio::spawn(run_stream(source, started, company, orders))
         }
         SourceSettings::Files(_) => files::start(&pipeline, stores, &session).await?,
     };
@@ -71,11 +75,6 @@ fn warn_of_what_comes_later(pipeline: &Pipeline) {
             "enhanced fan-out comes with a later release: shards are polled"
         );
     }
-}
-
-/// The lease's expiry.
-pub fn expiry(pipeline: &Pipeline) -> Duration {
-    pipeline.state().expiry
 }
 
 /// Opens the pipeline's three places as the YAML names them.

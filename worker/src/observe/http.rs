@@ -117,16 +117,16 @@ impl Bound {
         format!("http://{shown}")
     }
 
-    /// Answers until `stop` is ready; requests that were begun are finished.
+    /// Answers until `stop` is ready; requests that were begun are finished. `doors` are further routes of the process.
     ///
     /// # Errors
     /// [`HttpError::Serve`] when the listener fails.
-    pub async fn serve<F>(self, observer: Observer, stop: F) -> Result<(), HttpError>
+    pub async fn serve<F>(self, observer: Observer, doors: Router, stop: F) -> Result<(), HttpError>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let address = self.address;
-        axum::serve(self.listener, router(observer, address))
+        axum::serve(self.listener, router(observer, doors, address))
             .with_graceful_shutdown(stop)
             .await
             .map_err(|source| HttpError::Serve { address, source })
@@ -140,7 +140,7 @@ struct Shared {
     loopback: bool,
 }
 
-fn router(observer: Observer, address: SocketAddr) -> Router {
+fn router(observer: Observer, doors: Router, address: SocketAddr) -> Router {
     let shared = Arc::new(Shared {
         registry: metrics::registry(observer.clone()),
         observer,
@@ -153,8 +153,9 @@ fn router(observer: Observer, address: SocketAddr) -> Router {
         .route("/metrics", get(metrics_text))
         .route("/api/state", get(state))
         .fallback(|| async { (StatusCode::NOT_FOUND, "not found; see / for what is here\n") })
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
-        .with_state(shared)
+        .with_state(Arc::clone(&shared))
+        .merge(doors)
+        .layer(middleware::from_fn_with_state(shared, guard))
 }
 
 /// Refuses foreign `Host` names on loopback and sets the security headers.
@@ -241,7 +242,8 @@ pub struct Readiness {
     pub reasons: Vec<String>,
 }
 
-/// Whether a worker does all of its work: its pipeline runs or has finished, and every shard is read or ended.
+/// Whether a worker does all of its work: its pipeline runs or has finished, and every shard of its own is read or
+/// ended. A worker without a shard stands by, which is all of its work.
 #[must_use]
 pub fn readiness(report: &PipelineReport) -> Readiness {
     let mut reasons = Vec::new();
@@ -251,9 +253,6 @@ pub fn readiness(report: &PipelineReport) -> Readiness {
             .map_or_else(String::new, |reason| format!(": {reason}"))
     };
     match report.phase {
-        PipelinePhase::Running if report.shards.is_empty() => {
-            reasons.push("no shard is known yet".to_owned())
-        }
         PipelinePhase::Running | PipelinePhase::Finished => {}
         phase => reasons.push(format!(
             "the pipeline is {}{}",

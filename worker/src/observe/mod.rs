@@ -18,7 +18,7 @@ pub mod terminal;
 pub use event::Event;
 pub use observer::{Identity, Observer};
 pub use state::{
-    Condition, ConditionStatus, Counters, PipelinePhase, PipelineReport, ShardPhase, ShardReport,
-    TickerReport, WindowFigures,
+    Condition, ConditionStatus, Counters, MemberReport, MemberShard, PipelinePhase, PipelineReport,
+    ShardPhase, ShardReport, TickerReport, WindowFigures,
 };
 pub use summaries::Summaries;

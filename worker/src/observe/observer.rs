@@ -10,8 +10,8 @@ use tokio::sync::watch;
 
 use super::event::Event;
 use super::state::{
-    Condition, ConditionStatus, Counters, EventReport, PipelineName, PipelinePhase, PipelineReport,
-    ShardPhase, ShardReport, TickerReport, WorkerReport,
+    Condition, ConditionStatus, Counters, EventReport, MemberReport, PipelineName, PipelinePhase,
+    PipelineReport, ShardPhase, ShardReport, TickerReport, WorkerReport,
 };
 
 /// Most tickers in one report; the rest is counted in `tickersOmitted`.
@@ -93,6 +93,7 @@ impl Observer {
             tickers: Vec::new(),
             tickers_omitted: 0,
             totals: Counters::default(),
+            members: Vec::new(),
             conditions: Vec::new(),
             events: Vec::new(),
         };
@@ -166,6 +167,16 @@ impl Observer {
         self.change(|view| {
             view.shards.remove(shard);
         });
+    }
+
+    /// Replaces what is known about the pipeline's workers.
+    pub fn set_members(&self, members: Vec<MemberReport>) {
+        self.change(|view| view.head.members = members);
+    }
+
+    /// Sets this process's member id, which it has for one life of the stream.
+    pub fn set_member_id(&self, member: &str) {
+        self.change(|view| member.clone_into(&mut view.head.worker.member_id));
     }
 
     /// Sets a condition; its transition time changes only when its status does.

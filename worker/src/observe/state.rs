@@ -50,6 +50,9 @@ pub struct PipelineReport {
     pub tickers_omitted: u64,
     /// Sums over all shards.
     pub totals: Counters,
+    /// All workers of the pipeline that this one knows, itself included, in the order of their ids.
+    #[serde(default)]
+    pub members: Vec<MemberReport>,
     /// Conditions, in the order of their types.
     pub conditions: Vec<Condition>,
     /// The newest events, oldest first. At most [`super::observer::MAX_EVENTS`].
@@ -81,6 +84,47 @@ pub struct WorkerReport {
     pub endpoint: Option<String>,
     /// Where this worker serves `/api/state` and `/metrics`, as a URL.
     pub listen: Option<String>,
+}
+
+/// A worker of the pipeline, as its own `info` tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberReport {
+    /// Worker's name and random process id.
+    pub member_id: String,
+    /// Worker's name.
+    pub name: String,
+    /// Where its HTTP server is reached, as `host:port`.
+    pub address: Option<String>,
+    /// Version of its binary.
+    pub version: String,
+    /// When its process started, by its own clock.
+    #[serde(with = "iso8601")]
+    pub since: i64,
+    /// False when it counts as dead: its shards are being taken.
+    pub live: bool,
+    /// True when it is giving its shards away.
+    pub draining: bool,
+    /// The shards that it holds, in the order of their names.
+    pub shards: Vec<MemberShard>,
+}
+
+/// A shard in a worker's hands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberShard {
+    /// The shard.
+    pub shard: String,
+    /// Fencing number of the take.
+    pub epoch: u64,
+    /// When it was taken, by the worker's own clock.
+    #[serde(with = "iso8601")]
+    pub since: i64,
+    /// True once the shard was read to its end.
+    pub ended: bool,
+    /// Why it can't go on, when it can't.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 /// What a pipeline is doing, as one worker sees it.

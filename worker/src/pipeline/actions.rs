@@ -4,10 +4,12 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use stockstream_core::chain::{Action, Created as Known, ShardChain};
 use stockstream_core::checkpoint::Checkpoint;
-use stockstream_core::codec;
+use stockstream_core::codec::{self, CodecError};
 use stockstream_core::layout::version_of;
+use stockstream_core::lineage::Head;
 use stockstream_core::row::Partition;
 
 use super::context::Context;
@@ -179,6 +181,58 @@ pub async fn load_newest(
     context: &Context,
     shard: &str,
 ) -> Result<Option<Checkpoint>, PipelineError> {
+    let newest = load_newest_bytes(context, shard).await?;
+    newest.map(|newest| newest.decode()).transpose()
+}
+
+/// The newest version of a chain as it is stored.
+pub struct Newest {
+    url: String,
+    bytes: Bytes,
+}
+
+impl Newest {
+    /// The format that it says it has.
+    pub fn format(&self) -> Option<u16> {
+        codec::format_of(&self.bytes)
+    }
+
+    /// The checkpoint.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`].
+    pub fn decode(&self) -> Result<Checkpoint, PipelineError> {
+        codec::decode(&self.bytes).map_err(|source| PipelineError::Checkpoint {
+            url: self.url.clone(),
+            source,
+        })
+    }
+
+    /// What lineage needs to know of it. A version of a format that this release doesn't know still stands for a
+    /// shard that somebody reads.
+    ///
+    /// # Errors
+    /// [`PipelineError::Checkpoint`] when it is damaged.
+    pub fn head(&self) -> Result<Head, PipelineError> {
+        match self.decode() {
+            Ok(checkpoint) => Ok(Head::of(&checkpoint, self.format().unwrap_or_default())),
+            Err(PipelineError::Checkpoint {
+                source: CodecError::UnknownFormat { found },
+                ..
+            }) => Ok(Head::unreadable(found)),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The bytes of a chain's newest version; `None` when it has none.
+///
+/// # Errors
+/// The store's fault.
+pub async fn load_newest_bytes(
+    context: &Context,
+    shard: &str,
+) -> Result<Option<Newest>, PipelineError> {
     loop {
         let Some(version) = newest_above(&context.state, context, shard, 0).await? else {
             return Ok(None);
@@ -189,10 +243,6 @@ pub async fn load_newest(
             continue;
         };
         let url = context.state.url_of(&key);
-        let unreadable = |source| PipelineError::Checkpoint {
-            url: url.clone(),
-            source,
-        };
-        return codec::decode(&bytes).map(Some).map_err(unreadable);
+        return Ok(Some(Newest { url, bytes }));
     }
 }

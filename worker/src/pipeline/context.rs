@@ -27,7 +27,9 @@ pub struct Context {
     pub incarnation: Incarnation,
     /// Keys of this incarnation's chains.
     pub keys: StateKeys,
-    /// This worker's member id.
+    /// This worker's name.
+    pub name: String,
+    /// This worker's member id: its name and a random process id.
     pub member: String,
     /// Clocks.
     pub clock: Clock,
@@ -36,14 +38,16 @@ pub struct Context {
 }
 
 impl Context {
-    /// Who this worker is in a shard's chain.
-    pub fn identity(&self, shard: &str) -> Identity {
+    /// Who this worker is in a shard's chain, which it writes in this format.
+    pub fn identity(&self, shard: &str, format: u16) -> Identity {
         Identity {
             state_id: self.state_id.clone(),
             incarnation: self.incarnation.to_string(),
             shard: shard.to_owned(),
             owner: self.member.clone(),
             writer: env!("CARGO_PKG_VERSION").to_owned(),
+            since: self.clock.wall(),
+            format,
         }
     }
 

@@ -117,7 +117,7 @@ pub enum PipelineError {
     /// The stream was deleted and created again.
     #[error(
         "the stream {stream:?} was deleted and made anew while it was read: the state holds incarnation {expected}, the \
-         stream is {found}. Start the worker again: it ends the old life and reads the new one from its beginning"
+         stream is {found}. The old life is ended and the new one read from its beginning"
     )]
     StreamChanged {
         /// The stream.

@@ -20,7 +20,7 @@ use super::error::PipelineError;
 use super::feed::Input;
 use super::ownership::parse;
 use super::settings::Settings;
-use super::shard::{Ended, Orders, ShardRunner, StartFeed, fenced_pause};
+use super::shard::{Charge, Ended, Orders, ShardRunner, StartFeed, fenced_pause};
 use super::start::{Host, Stores, claim_stores};
 use crate::observe::{Event, PipelinePhase};
 use crate::source::files::{self, Block, BlockLimits, FileList, FileSource, Resume};
@@ -98,15 +98,12 @@ impl FilesPipeline {
                 Some(newest) => newest,
                 None => self.before_first(),
             };
-            let (taken, _listening) = mpsc::unbounded_channel();
-            let runner = ShardRunner::take(
-                self.context.clone(),
-                newest,
-                orders.clone(),
-                self.feed(),
-                taken,
-            )?;
-            match runner.run().await {
+            let charge = Charge {
+                format: self.context.settings.format,
+                ..Charge::alone(orders.clone())
+            };
+            let runner = ShardRunner::take(self.context.clone(), newest, charge, self.feed())?;
+            match runner.run().await.0 {
                 Ended::Finished | Ended::Released => return Ok(()),
                 Ended::Failed(error) => return Err(error),
                 Ended::Abandoned => {}

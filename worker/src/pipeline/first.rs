@@ -36,7 +36,7 @@ pub async fn first_version(
     let child = child.ok_or_else(|| PipelineError::Unlisted {
         shard: shard.to_owned(),
     })?;
-    first_version_of_child(&author(context, shard), child, from, &chains)
+    first_version_of_child(&author(context), child, from, &chains)
         .map(unwritten)
         .map_err(|source| refused(shard, source))
 }
@@ -51,18 +51,17 @@ pub fn first_version_of_root(
     roots: &Roots,
     before: &[Checkpoint],
 ) -> Result<Checkpoint, PipelineError> {
-    first_version_after_recreation(&author(context, shard), roots, shard, before)
+    first_version_after_recreation(&author(context), roots, shard, before)
         .map(unwritten)
         .map_err(|source| refused(shard, source))
 }
 
-fn author(context: &Context, shard: &str) -> Author {
-    let identity = context.identity(shard);
+fn author(context: &Context) -> Author {
     Author {
-        state_id: identity.state_id,
-        incarnation: identity.incarnation,
+        state_id: context.state_id.clone(),
+        incarnation: context.incarnation.to_string(),
         owner: String::new(),
-        writer: identity.writer,
+        writer: env!("CARGO_PKG_VERSION").to_owned(),
         window_size: context.settings.plan.window_size,
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use stockstream_core::chain::ShardChain;
 use stockstream_core::checkpoint::Checkpoint;
@@ -17,7 +18,7 @@ use super::context::Context;
 use super::error::PipelineError;
 use super::feed::Input;
 use super::first::first_version_of_root;
-use super::shard::{Ended, Orders, ShardRunner, StartFeed};
+use super::shard::{Charge, Ended, Orders, ShardRunner, StartFeed, fenced_pause};
 use super::start::load_heads;
 
 /// Ends every earlier life of the stream, oldest first. Returns the newest version of every chain of the last of them;
@@ -117,27 +118,39 @@ async fn end_life(
     Ok(chains)
 }
 
+/// Before a chain that another worker was just at is looked at again.
+const FENCED_PAUSE: Duration = Duration::from_secs(1);
+
+/// A life that is over has nothing more to publish.
+fn is_drained(newest: &Checkpoint) -> bool {
+    newest.outbox.is_empty() && newest.unregistered.is_empty()
+}
+
 async fn end_chain(context: Arc<Context>, first: Checkpoint) -> Result<(), PipelineError> {
     let (_orders, run) = watch::channel(Orders::Run);
-    let (taken, _listening) = mpsc::unbounded_channel();
     let shard = first.shard.clone();
     let mut newest = first;
+    let mut fenced = 0;
     loop {
-        let taken = taken.clone();
-        let runner = ShardRunner::take(context.clone(), newest, run.clone(), gone(), taken)?;
-        match runner.run().await {
+        let charge = Charge {
+            format: context.settings.format,
+            ..Charge::alone(run.clone())
+        };
+        let runner = ShardRunner::take(context.clone(), newest, charge, gone())?;
+        match runner.run().await.0 {
             Ended::Finished | Ended::Released => return Ok(()),
             Ended::Failed(error) => return Err(error),
-            Ended::Fenced { version } => {
-                return Err(PipelineError::Ownership(format!(
-                    "shard {shard} of an earlier life of the stream was taken by another worker (version {version}): \
-                     start again"
-                )));
+            // Several workers find a stream made anew at the same time: one of them ends the chain.
+            Ended::Fenced { .. } => {
+                tokio::time::sleep(fenced_pause(FENCED_PAUSE, fenced)).await;
+                fenced += 1;
             }
-            Ended::Abandoned => match load_newest(&context, &shard).await? {
-                Some(now) => newest = now,
-                None => return Ok(()),
-            },
+            Ended::Abandoned => {}
+        }
+        match load_newest(&context, &shard).await? {
+            Some(now) if now.position.is_final() && is_drained(&now) => return Ok(()),
+            Some(now) => newest = now,
+            None => return Ok(()),
         }
     }
 }

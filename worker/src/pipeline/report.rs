@@ -359,7 +359,10 @@ impl ShardWatch {
             Ended::Released => ShardPhase::Waiting,
             Ended::Fenced { version } => {
                 self.local.fenced += 1;
-                self.reason = Some(format!("version {version} was written by another owner"));
+                self.reason = Some(match version {
+                    Some(version) => format!("version {version} was written by another owner"),
+                    None => "another worker has taken it".to_owned(),
+                });
                 self.emit(&Event::Fenced {
                     shard,
                     epoch: chain.epoch(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockstream_core::chain::Pace;
+use stockstream_core::codec::DEFAULT_FORMAT;
 use stockstream_core::plan::{Aggregate, Function, Limits, MaxAhead, Plan, RecordMapping};
 use stockstream_core::row::PartitionColumn;
 use stockstream_crds::spec::{self, AggregateFunction, NumericField};
@@ -34,6 +35,8 @@ pub struct Settings {
     pub compression: Compression,
     /// Versions of a chain that are kept, at least.
     pub keep_versions: usize,
+    /// The format in which versions are written.
+    pub format: u16,
 }
 
 impl Settings {
@@ -61,6 +64,11 @@ impl Settings {
                 spec::Compression::None => Compression::None,
             },
             keep_versions: usize::try_from(pipeline.state().keep_versions).unwrap_or(usize::MAX),
+            format: pipeline
+                .state()
+                .format
+                .and_then(|format| u16::try_from(format).ok())
+                .unwrap_or(DEFAULT_FORMAT),
         }
     }
 }

@@ -11,6 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use stockstream_core::chain::{Action, ShardChain};
 use stockstream_core::checkpoint::Checkpoint;
+use stockstream_core::codec::DEFAULT_FORMAT;
+use stockstream_core::lineage::Head;
 use stockstream_core::state::{Applied, RecordMeta};
 use stockstream_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
@@ -34,8 +36,12 @@ pub enum Orders {
     Run,
     /// Read to the tip, then close every window, publish and stop. Requests sent before this reading don't count.
     Drain(Monotonic),
+    /// Stop reading, commit, and stop: a successor seals and publishes what is open.
+    Release,
     /// Stop reading, publish what is closed, and stop. Windows stay open for the next owner.
     Stop,
+    /// Drop it as it is: another worker has taken it.
+    Leave,
 }
 
 /// How a shard's run ended.
@@ -47,8 +53,8 @@ pub enum Ended {
     Released,
     /// Another owner has it.
     Fenced {
-        /// The version that fenced us.
-        version: u64,
+        /// The version that fenced us; `None` when we heard of the other owner before we met its version.
+        version: Option<u64>,
     },
     /// The time to create a version passed without a known outcome: take it again from the chain.
     Abandoned,
@@ -73,6 +79,35 @@ type Collecting = Pin<Box<dyn Future<Output = Result<usize, PipelineError>> + Se
 pub type StartFeed =
     Box<dyn FnOnce(&mut ShardChain) -> Result<mpsc::Receiver<Input>, PipelineError> + Send>;
 
+/// What a runner is given by its worker.
+pub struct Charge {
+    /// What it is told.
+    pub orders: watch::Receiver<Orders>,
+    /// Until when this worker may read: its lease.
+    pub lease: watch::Receiver<Instant>,
+    /// Told when the shard is taken, and when it has ended or its outbox is empty.
+    pub news: mpsc::UnboundedSender<(String, Head)>,
+    /// The format in which versions are written.
+    pub format: u16,
+}
+
+impl Charge {
+    /// Of a runner that no other worker competes with, and whose news nobody needs.
+    pub fn alone(orders: watch::Receiver<Orders>) -> Self {
+        let (_, lease) = watch::channel(Instant::now() + NO_LEASE);
+        let (news, _) = mpsc::unbounded_channel();
+        Charge {
+            orders,
+            lease,
+            news,
+            format: DEFAULT_FORMAT,
+        }
+    }
+}
+
+/// Longer than any process lives.
+const NO_LEASE: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// One shard's runner.
 pub struct ShardRunner {
     context: Arc<Context>,
@@ -91,7 +126,9 @@ pub struct ShardRunner {
     not_before: Instant,
     pause: Duration,
     is_take: bool,
-    taken: mpsc::UnboundedSender<String>,
+    lease: watch::Receiver<Instant>,
+    news: mpsc::UnboundedSender<(String, Head)>,
+    told: Option<(bool, bool)>,
     collecting: Option<Collecting>,
     collect_at: Instant,
     watch: ShardWatch,
@@ -105,13 +142,12 @@ impl ShardRunner {
     pub fn take(
         context: Arc<Context>,
         newest: Checkpoint,
-        orders: watch::Receiver<Orders>,
+        charge: Charge,
         start_feed: StartFeed,
-        taken: mpsc::UnboundedSender<String>,
     ) -> Result<Self, PipelineError> {
         let shard = newest.shard.clone();
         let chain = ShardChain::take(
-            context.identity(&shard),
+            context.identity(&shard, charge.format),
             context.settings.plan.clone(),
             context.settings.pace,
             newest,
@@ -126,7 +162,7 @@ impl ShardRunner {
             context,
             shard,
             chain,
-            orders,
+            orders: charge.orders,
             orders_gone: false,
             stop_by: None,
             start_feed: Some(start_feed),
@@ -139,20 +175,22 @@ impl ShardRunner {
             not_before: Instant::now(),
             pause: FIRST_PAUSE,
             is_take: true,
-            taken,
+            lease: charge.lease,
+            news: charge.news,
+            told: None,
             collecting: None,
             collect_at: Instant::now() + jitter(collection_interval()),
         })
     }
 
-    /// Runs until the shard ends, is released, fenced or fails.
-    pub async fn run(mut self) -> Ended {
+    /// Runs until the shard ends, is released, fenced or fails. Tells how the chain stands, as far as this owner knows.
+    pub async fn run(mut self) -> (Ended, Head) {
         let ended = match self.run_inner().await {
             Ok(ended) => ended,
             Err(error) => Ended::Failed(error),
         };
         self.watch.ended(&self.chain, &ended);
-        ended
+        (ended, self.chain.head())
     }
 
     async fn run_inner(&mut self) -> Result<Ended, PipelineError> {
@@ -176,8 +214,9 @@ impl ShardRunner {
     }
 
     fn is_over(&self) -> Option<Ended> {
-        if let Some(version) = self.chain.fenced_by() {
-            return Some(Ended::Fenced { version });
+        let fenced_by = self.chain.fenced_by();
+        if fenced_by.is_some() || *self.orders.borrow() == Orders::Leave {
+            return Some(Ended::Fenced { version: fenced_by });
         }
         if self.lifetime.is_some_and(|lifetime| lifetime.is_over())
             && matches!(self.under_way, Some(Action::Create { .. }))
@@ -201,15 +240,22 @@ impl ShardRunner {
     }
 
     fn follow_orders(&mut self) {
+        self.chain.hold(Instant::now() >= *self.lease.borrow());
         // Without anybody to give orders there is nobody to work for.
-        if self.orders_gone || *self.orders.borrow_and_update() == Orders::Stop {
-            self.feed = None;
-            self.start_feed = None;
-            self.waiting.clear();
-            self.chain.finish();
-            self.stop_by
-                .get_or_insert_with(|| Instant::now() + STOP_WITHIN);
+        let orders = match self.orders_gone {
+            true => Orders::Stop,
+            false => *self.orders.borrow_and_update(),
+        };
+        match orders {
+            Orders::Run | Orders::Drain(_) => return,
+            Orders::Release => self.chain.release(),
+            Orders::Stop | Orders::Leave => self.chain.finish(),
         }
+        self.feed = None;
+        self.start_feed = None;
+        self.waiting.clear();
+        self.stop_by
+            .get_or_insert_with(|| Instant::now() + STOP_WITHIN);
     }
 
     fn start_action(&mut self) -> Result<(), PipelineError> {
@@ -253,11 +299,8 @@ impl ShardRunner {
                     self.lifetime = None;
                 }
                 actions::report(&mut self.chain, outcome);
-                if self.is_take && self.chain.is_taken() {
-                    self.is_take = false;
-                    // Nobody listens while the worker shuts down; then it doesn't matter.
-                    let _ = self.taken.send(self.shard.clone());
-                }
+                self.is_take &= !self.chain.is_taken();
+                self.tell_news();
                 Ok(())
             }
             // Something foreign lies where our file belongs: trying again can't help.
@@ -269,6 +312,20 @@ impl ShardRunner {
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
                 Ok(())
             }
+        }
+    }
+
+    /// Tells the worker what others wait for: the take, the shard's end, an empty outbox.
+    fn tell_news(&mut self) {
+        if !self.chain.is_taken() {
+            return;
+        }
+        let ended = self.chain.committed_position().is_final();
+        let drained = ended && self.chain.is_settled();
+        if self.told != Some((ended, drained)) {
+            self.told = Some((ended, drained));
+            // Nobody listens while the worker shuts down; then it doesn't matter.
+            let _ = self.news.send((self.shard.clone(), self.chain.head()));
         }
     }
 
@@ -353,6 +410,7 @@ impl ShardRunner {
         let wants_input = self.waiting.is_empty() && self.chain.wants_records();
         let busy = !self.waiting.is_empty() && self.chain.wants_records();
         let deadline = self.next_deadline();
+        let held = self.chain.is_held();
         let (in_flight, feed, collecting) =
             (&mut self.in_flight, &mut self.feed, &mut self.collecting);
         tokio::select! {
@@ -364,6 +422,8 @@ impl ShardRunner {
                 self.orders_gone = changed.is_err();
                 Ok(())
             }
+            // A lease that is prolonged wakes only who waited for it.
+            Ok(()) = self.lease.changed(), if held => Ok(()),
             result = async { match collecting { Some(round) => round.await, None => std::future::pending().await } } => {
                 self.collecting = None;
                 self.collect_at = Instant::now() + collection_interval();

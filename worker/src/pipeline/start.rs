@@ -10,11 +10,12 @@ use bytes::Bytes;
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::layout::{Incarnation, StateKeys};
 use stockstream_core::lineage::{Head, Roots, RootsError, ShardInfo, StartRule, choose_roots};
+use stockstream_core::member::member_id;
 use stockstream_core::sequence::Position;
 use stockstream_crds::Pipeline;
 use stockstream_crds::spec::{InitialPosition, OnDataLoss};
 
-use super::actions::{load_newest, version_in};
+use super::actions::{load_newest_bytes, version_in};
 use super::context::Context;
 use super::error::PipelineError;
 use super::feed::IncarnationGuard;
@@ -55,7 +56,7 @@ pub struct Host {
 impl Host {
     /// A member id: the name and a random process id.
     pub fn member(&self) -> String {
-        format!("{}-{}", self.name, &random_id()[..8])
+        member_id(&self.name, &random_id()[..8])
     }
 
     /// What the shards of a claimed pipeline share.
@@ -66,8 +67,10 @@ impl Host {
         state_id: String,
         incarnation: Incarnation,
     ) -> Context {
+        let member = self.member();
         self.observer
             .set_ids(incarnation.as_str(), state_id.as_str());
+        self.observer.set_member_id(&member);
         Context {
             settings,
             state: stores.state,
@@ -76,7 +79,8 @@ impl Host {
             state_id,
             keys: StateKeys::new(incarnation.clone()),
             incarnation,
-            member: self.member(),
+            name: self.name.clone(),
+            member,
             clock: self.clock.clone(),
             observer: self.observer.clone(),
         }
@@ -274,8 +278,8 @@ pub async fn load_heads(context: &Context) -> Result<BTreeMap<String, Head>, Pip
         if heads.contains_key(&shard) {
             continue;
         }
-        if let Some(newest) = load_newest(context, &shard).await? {
-            heads.insert(shard, Head::of(&newest));
+        if let Some(newest) = load_newest_bytes(context, &shard).await? {
+            heads.insert(shard, newest.head()?);
         }
     }
     Ok(heads)

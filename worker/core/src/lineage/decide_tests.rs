@@ -39,6 +39,8 @@ fn shard(id: &str, range: HashRange, parents: &[&str]) -> ShardInfo {
 
 fn head(range: HashRange, parents: &[&str], position: Position) -> Head {
     Head {
+        owner: "w".into(),
+        format: 1,
         position,
         version: 3,
         epoch: 1,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::decide::Inheritance;
 use super::heritage::{Heritage, gather};
-use super::{Head, Root, Roots, ShardInfo, not_taken_over};
+use super::{Head, Root, Roots, ShardInfo, is_drained, not_taken_over};
 use crate::checkpoint::{Checkpoint, Counters, Pending};
 use crate::hash::HashRange;
 use crate::sequence::Position;
@@ -226,6 +226,7 @@ fn first_version(author: &Author, shard: &Root, heritage: Heritage) -> Checkpoin
         epoch: 1,
         owner: author.owner.clone(),
         writer: author.writer.clone(),
+        handover: None,
         range: shard.range,
         parents: Vec::new(),
         children: Vec::new(),
@@ -292,7 +293,7 @@ pub fn tombstone(
     let chains = chains.map(|head| (head.range, head.parents.as_slice()));
     let children_exist = ended.children.iter().all(|id| heads.contains_key(id))
         && not_taken_over(&ended.shard, ended.range, chains).is_empty();
-    if !children_exist || !Head::of(ended).drained {
+    if !children_exist || !is_drained(ended) {
         return Tombstone::NotYet;
     }
     if ended.windows.is_empty() && ended.latest.is_empty() {

@@ -44,6 +44,10 @@ pub struct Head {
     pub version: u64,
     /// Its epoch.
     pub epoch: u64,
+    /// The member that wrote it.
+    pub owner: String,
+    /// The format that it is written in.
+    pub format: u16,
     /// The shard's hash keys.
     pub range: HashRange,
     /// The shards that it came from, and the chains that it took state over from.
@@ -53,17 +57,41 @@ pub struct Head {
 }
 
 impl Head {
-    /// Of a chain's newest version.
-    pub fn of(checkpoint: &Checkpoint) -> Self {
+    /// Of a chain's newest version, in the format that it is written in.
+    pub fn of(checkpoint: &Checkpoint, format: u16) -> Self {
         Head {
             position: checkpoint.position.clone(),
             version: checkpoint.version,
             epoch: checkpoint.epoch,
+            owner: checkpoint.owner.clone(),
+            format,
             range: checkpoint.range,
             parents: checkpoint.parents.clone(),
-            drained: checkpoint.outbox.is_empty() && checkpoint.unregistered.is_empty(),
+            drained: is_drained(checkpoint),
         }
     }
+}
+
+impl Head {
+    /// Of a version in a format that this release doesn't read: a shard that only a newer release can go on with.
+    /// Nobody knows its keys, so it stands in the way of every shard that could take over from it.
+    pub fn unreadable(format: u16) -> Self {
+        Head {
+            position: Position::TrimHorizon,
+            version: 0,
+            epoch: 0,
+            owner: String::new(),
+            format,
+            range: HashRange::ALL,
+            parents: Vec::new(),
+            drained: false,
+        }
+    }
+}
+
+/// No batch waits to be published, and no partition to be registered.
+fn is_drained(checkpoint: &Checkpoint) -> bool {
+    checkpoint.outbox.is_empty() && checkpoint.unregistered.is_empty()
 }
 
 /// The part of a chain's keys that no child's chain has taken over. `chains` gives every chain's range and parents.

@@ -1,0 +1,321 @@
+//! What takes a request and must not hold up the loop: reading chains, offering shards, telling peers.
+//!
+//! Owns these requests and what their results mean for the coordinator.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use stockstream_core::chain::ShardChain;
+use stockstream_core::checkpoint::Checkpoint;
+use stockstream_core::lineage::{Decision, Head};
+use stockstream_core::time::Micros;
+use stockstream_crds::spec::OnDataLoss;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant};
+
+use super::super::actions::load_newest_bytes;
+use super::super::context::Context;
+use super::super::error::PipelineError;
+use super::super::feed::{IncarnationGuard, Input, PollStart, poll_kinesis};
+use super::super::first::first_version;
+use super::super::shard::{Charge, Orders, ShardRunner, StartFeed};
+use super::{Coordinator, Held};
+use crate::ambient;
+use crate::failpoint::{Point, meet};
+use crate::observe::Event;
+use crate::source::kinesis::{ListedShard, ReaderSettings, StreamError};
+
+/// After a store or stream that failed for a moment.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// A job that is done.
+pub(super) enum Job {
+    /// What a shard is taken from.
+    Opened(String, Result<Opening, PipelineError>),
+    /// How a chain stands.
+    Refreshed(String, Result<Option<Head>, PipelineError>),
+    /// The stream's shards.
+    Listed(Result<Vec<ListedShard>, StreamError>),
+    /// Whether a peer takes a shard; `None` when it couldn't be asked.
+    Offered(String, String, Option<bool>),
+    /// Whether `started` stands.
+    Marked(Result<(), PipelineError>),
+    /// Nothing more to do.
+    Told,
+}
+
+/// What a shard is taken from.
+pub(super) enum Opening {
+    /// Take it from here. True when the stream no longer lists the shard.
+    Take(Box<Checkpoint>, bool),
+    /// There is nothing to take: how its chain stands, if it has one.
+    Nothing(Option<Head>),
+}
+
+impl Coordinator<'_> {
+    /// Begins to take a shard, unless it must wait or is in hand.
+    pub(super) fn open(&mut self, shard: &str, decision: Decision) {
+        let waits = self
+            .waits
+            .get(shard)
+            .is_some_and(|(_, until)| Instant::now() < *until);
+        if waits
+            || self.halt == Orders::Stop
+            || self.drained.contains(shard)
+            || self.held.contains_key(shard)
+            || self.opening.contains(shard)
+        {
+            return;
+        }
+        self.opening.insert(shard.to_owned());
+        let (shard, context) = (shard.to_owned(), self.started.context.clone());
+        let facts = OpenFacts {
+            guard: self.started.guard.clone(),
+            roots: self.started.roots.clone(),
+            before: self.started.before.clone(),
+            listing: self.listing.clone(),
+            on_data_loss: self.started.on_data_loss,
+            retention: self.started.retention,
+        };
+        ambient::spawn_in(&mut self.jobs, async move {
+            let opened = facts.open(&context, &shard, decision).await;
+            Job::Opened(shard, opened)
+        });
+    }
+
+    /// Looks at a shard's chain again.
+    pub(super) fn refresh(&mut self, shard: &str) {
+        if self.held.contains_key(shard) || !self.refreshing.insert(shard.to_owned()) {
+            return;
+        }
+        let (shard, context) = (shard.to_owned(), self.started.context.clone());
+        ambient::spawn_in(&mut self.jobs, async move {
+            let head = match load_newest_bytes(&context, &shard).await {
+                Ok(newest) => newest.map(|newest| newest.head()).transpose(),
+                Err(error) => Err(error),
+            };
+            Job::Refreshed(shard, head)
+        });
+    }
+
+    pub(super) fn job_done(&mut self, job: Job) {
+        match job {
+            Job::Opened(shard, opened) => self.opened(shard, opened),
+            Job::Refreshed(shard, head) => {
+                self.refreshing.remove(&shard);
+                match head {
+                    // A runner's own news are newer.
+                    Ok(Some(head)) if !self.held.contains_key(&shard) => self.learn(shard, head),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(event = "head_unread", shard, cause = %error, "it is read again when it is taken");
+                    }
+                }
+            }
+            Job::Listed(listed) => self.listed(listed),
+            Job::Offered(shard, successor, accepted) => self.offered(&shard, successor, accepted),
+            Job::Marked(marked) => self.marked(marked),
+            Job::Told => {}
+        }
+    }
+
+    fn opened(&mut self, shard: String, opened: Result<Opening, PipelineError>) {
+        self.opening.remove(&shard);
+        self.want_decision();
+        let begun = match opened {
+            Ok(Opening::Nothing(Some(head))) => return self.learn(shard, head),
+            Ok(Opening::Nothing(None)) => return,
+            Ok(Opening::Take(..)) if self.halt == Orders::Stop => return,
+            Ok(Opening::Take(newest, unlisted)) => self.start_runner(*newest, unlisted),
+            Err(error) => Err(error),
+        };
+        match begun {
+            Ok(()) => {
+                self.stuck.remove(&shard);
+            }
+            Err(error) if error.is_transient() => {
+                tracing::warn!(event = "take_failed", shard, cause = %error, "trying again");
+                self.waits.insert(shard, (0, Instant::now() + TRY_AGAIN));
+            }
+            Err(error @ PipelineError::StreamChanged { .. }) => self.fail(error),
+            Err(error) => {
+                let epoch = self.started.heads.get(&shard).map_or(0, |head| head.epoch);
+                self.shard_failed(shard, epoch, error);
+                self.write_info();
+            }
+        }
+    }
+
+    fn start_runner(&mut self, newest: Checkpoint, unlisted: bool) -> Result<(), PipelineError> {
+        let shard = newest.shard.clone();
+        let feed = match unlisted {
+            true => end_of_unlisted(),
+            false => self.kinesis_feed(&shard),
+        };
+        let (orders, told) = watch::channel(self.halt);
+        let charge = Charge {
+            orders: told,
+            lease: self.membership.lease.clone(),
+            news: self.news_sender.clone(),
+            format: self.format(),
+        };
+        let runner = ShardRunner::take(self.started.context.clone(), newest, charge, feed)?;
+        let held = Held {
+            orders,
+            epoch: 0,
+            since: Micros(0),
+            ended: false,
+            successor: None,
+            leaving: false,
+            unheard: 0,
+            settles_at: Instant::now() + 2 * self.company.expiry,
+        };
+        self.held.insert(shard.clone(), held);
+        ambient::spawn_in(&mut self.runners, async move {
+            let ended = runner.run().await;
+            (shard, ended)
+        });
+        Ok(())
+    }
+
+    fn kinesis_feed(&self, shard: &str) -> StartFeed {
+        let (guard, context) = (self.started.guard.clone(), self.started.context.clone());
+        let (retention, on_data_loss) = (self.started.retention, self.started.on_data_loss);
+        let shard = shard.to_owned();
+        Box::new(move |chain: &mut ShardChain| {
+            let start = PollStart {
+                shard,
+                position: chain.state().position().clone(),
+                read_through: chain.state().read_through(),
+                retention,
+                on_data_loss,
+            };
+            let clock = context.clock.clone();
+            Ok(poll_kinesis(guard, clock, start, ReaderSettings::default()))
+        })
+    }
+
+    /// Once every root has its first version, `started` says so: from then on a root without a chain is state lost.
+    pub(super) fn mark_started(&mut self) {
+        let heads = &self.started.heads;
+        let mut roots = self.started.roots.roots.iter();
+        if self.started.started
+            || self.marking
+            || !roots.all(|root| heads.contains_key(&root.shard))
+        {
+            return;
+        }
+        self.marking = true;
+        let context = self.started.context.clone();
+        ambient::spawn_in(&mut self.jobs, async move {
+            meet(Point::BeforeStarted);
+            let key = context.keys.started();
+            let created = context.state.create(&key, Bytes::from_static(b"{}")).await;
+            if created.is_err() {
+                tokio::time::sleep(TRY_AGAIN).await;
+            }
+            Job::Marked(created.map(drop).map_err(PipelineError::from))
+        });
+    }
+
+    fn marked(&mut self, marked: Result<(), PipelineError>) {
+        self.marking = false;
+        if let Err(error) = marked {
+            tracing::warn!(event = "started_failed", cause = %error, "trying again");
+            return;
+        }
+        self.started.started = true;
+        let context = &self.started.context;
+        let event = Event::PipelineStarted {
+            pipeline: format!("{}/{}", context.settings.namespace, context.settings.name),
+            stream: self.started.guard.client().name().to_owned(),
+            incarnation: context.incarnation.to_string(),
+            state_id: context.state_id.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        context.observer.emit(&event, context.clock.wall().0);
+    }
+}
+
+/// What opening a shard needs, apart from the coordinator's own.
+struct OpenFacts {
+    guard: Arc<IncarnationGuard>,
+    roots: stockstream_core::lineage::Roots,
+    before: Vec<Checkpoint>,
+    listing: Vec<stockstream_core::lineage::ShardInfo>,
+    on_data_loss: OnDataLoss,
+    retention: Duration,
+}
+
+impl OpenFacts {
+    async fn open(
+        &self,
+        context: &Context,
+        shard: &str,
+        decision: Decision,
+    ) -> Result<Opening, PipelineError> {
+        if let Some(newest) = load_newest_bytes(context, shard).await? {
+            let head = newest.head()?;
+            if head.position.is_final() && head.drained {
+                return Ok(Opening::Nothing(Some(head)));
+            }
+            let newest = newest.decode()?;
+            let unlisted =
+                !head.position.is_final() && !self.listing.iter().any(|listed| listed.id == shard);
+            if unlisted {
+                self.judge_unlisted(context, shard, &newest).await?;
+            }
+            return Ok(Opening::Take(Box::new(newest), unlisted));
+        }
+        match decision {
+            // Somebody else's head was known, and its chain is gone: what remains is decided afresh.
+            Decision::Ready | Decision::EndUnlisted => Ok(Opening::Nothing(None)),
+            _ => first_version(
+                context,
+                shard,
+                &decision,
+                &self.roots,
+                &self.listing,
+                &self.before,
+            )
+            .await
+            .map(|first| Opening::Take(Box::new(first), false)),
+        }
+    }
+
+    /// A shard that the stream no longer lists: what wasn't read of it is lost.
+    async fn judge_unlisted(
+        &self,
+        context: &Context,
+        shard: &str,
+        newest: &Checkpoint,
+    ) -> Result<(), PipelineError> {
+        if !self.guard.confirm(context.clock.monotonic()).await? {
+            let found = self.guard.describe().await?;
+            return Err(self.guard.changed(format!("k{}", found.created_millis)));
+        }
+        if self.on_data_loss == OnDataLoss::Continue {
+            return Ok(());
+        }
+        let unread = newest
+            .read_through
+            .map_or(0, |through| context.clock.wall().0 - through.0);
+        Err(PipelineError::DataLost {
+            shard: shard.to_owned(),
+            paused: unread / 1_000_000,
+            retention: crate::clock::micros(self.retention) / 1_000_000,
+        })
+    }
+}
+
+/// A shard that the stream no longer lists has nothing to read.
+fn end_of_unlisted() -> StartFeed {
+    Box::new(|chain: &mut ShardChain| {
+        chain.note_loss(0);
+        let (sender, receiver) = mpsc::channel(1);
+        let children = Vec::new();
+        // The channel was made with room for one.
+        let _ = sender.try_send(Input::Closed { children });
+        Ok(receiver)
+    })
+}

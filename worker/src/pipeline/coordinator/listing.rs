@@ -1,0 +1,85 @@
+//! The stream's shards, looked up again and again.
+
+use std::time::Duration;
+
+use stockstream_core::lineage::coverage;
+use tokio::time::Instant;
+
+use super::super::start::infos;
+use super::Coordinator;
+use super::jobs::Job;
+use crate::ambient;
+use crate::observe::{ConditionStatus, PipelinePhase};
+use crate::source::kinesis::{ListedShard, Listing, StreamError};
+
+/// Between two listings of the shards.
+const LIST_EVERY: Duration = Duration::from_secs(10);
+
+/// Rounds of listings in a row with a hole in the hash keys before it is a condition.
+const HOLE_ROUNDS: u32 = 3;
+
+impl Coordinator<'_> {
+    /// Lists the shards when it is time. With jitter: many workers share the account's calls.
+    pub(super) fn start_listing(&mut self) {
+        if Instant::now() < self.list_at {
+            return;
+        }
+        self.list_at = Instant::now() + LIST_EVERY + ambient::jitter(LIST_EVERY / 10);
+        let client = self.started.guard.client().clone();
+        ambient::spawn_in(&mut self.jobs, async move {
+            Job::Listed(client.list_shards(Listing::All).await)
+        });
+    }
+
+    pub(super) fn listed(&mut self, listed: Result<Vec<ListedShard>, StreamError>) {
+        match listed {
+            Ok(listed) => {
+                if self.listing.is_empty() && self.failure.is_none() {
+                    let observer = &self.started.context.observer;
+                    observer.set_phase(PipelinePhase::Running, None);
+                }
+                self.listing = infos(listed);
+                self.check_coverage();
+                self.want_decision();
+            }
+            Err(error) => {
+                tracing::warn!(event = "listing_failed", cause = %error, "the shards can't be listed; trying again");
+                if self.listing.is_empty() {
+                    self.list_at = Instant::now() + Duration::from_secs(1);
+                }
+            }
+        }
+    }
+
+    fn check_coverage(&mut self) {
+        let open: Vec<_> = self
+            .listing
+            .iter()
+            .filter(|shard| !shard.closed)
+            .map(|shard| shard.range)
+            .collect();
+        let whole = coverage(&open).is_complete();
+        self.holes = if whole { 0 } else { self.holes + 1 };
+        let (status, reason, message) = match (whole, self.holes >= HOLE_ROUNDS) {
+            (true, _) => (
+                ConditionStatus::True,
+                "Covered",
+                "the open shards cover every hash key",
+            ),
+            (false, true) => (
+                ConditionStatus::False,
+                "HashKeyHole",
+                "the open shards leave hash keys uncovered: records with those keys can't be read",
+            ),
+            (false, false) => return,
+        };
+        let context = &self.started.context;
+        context.observer.set_condition(
+            "ShardCoverage",
+            status,
+            reason,
+            message,
+            context.clock.wall().0,
+        );
+    }
+}

@@ -1,0 +1,442 @@
+//! The shards of a stream in one worker among others.
+//!
+//! Owns the loop: facts in (listings of shards, the other members, news of this worker's runners), deeds out (take,
+//! release, drop a shard). Must never touch a shard's chain itself: a runner does. Who reads what is decided by the
+//! core, which begins when by the lineage.
+
+mod facts;
+mod handover;
+mod jobs;
+mod listing;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stockstream_core::lineage::{Head, ShardInfo};
+use stockstream_core::member::{Holding, LeaseTiming, MemberInfo};
+use stockstream_core::time::Micros;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::error::PipelineError;
+use super::members::{Incoming, Mailbox, Membership, MembershipHandle, Peers, leave, machine_id};
+use super::shard::{Ended, Orders, fenced_pause};
+use super::start::Started;
+use crate::clock::micros;
+use crate::observe::{Event, PipelinePhase};
+use facts::Claims;
+use jobs::Job;
+
+/// What a worker brings along to live with others.
+pub struct Company {
+    /// The lease's heartbeat.
+    pub heartbeat: Duration,
+    /// The lease's expiry.
+    pub expiry: Duration,
+    /// Where peers reach this worker, as `host:port`.
+    pub address: Option<String>,
+    /// How peers are reached.
+    pub peers: Arc<dyn Peers>,
+    /// What peers must know to be heard.
+    pub mailbox: Mailbox,
+    /// What they say.
+    pub incoming: mpsc::Receiver<Incoming>,
+}
+
+/// A shard in this worker's hands.
+#[derive(Debug)]
+struct Held {
+    orders: watch::Sender<Orders>,
+    /// Zero until it is taken.
+    epoch: u64,
+    since: Micros,
+    ended: bool,
+    /// To whom it goes once it is released.
+    successor: Option<String>,
+    /// It was offered to somebody, or is being released.
+    leaving: bool,
+    /// Offers in a row that didn't arrive.
+    unheard: u32,
+    /// Before this it isn't given to another live member: views differ for a while after every change.
+    settles_at: Instant,
+}
+
+/// A shard of this worker's that can't go on.
+#[derive(Debug)]
+struct Stuck {
+    epoch: u64,
+    since: Micros,
+    reason: String,
+    times: u32,
+    retry_at: Instant,
+}
+
+/// Between two attempts at a shard that can't go on: doubling.
+const FIRST_RETRY: Duration = Duration::from_secs(10);
+const LONGEST_RETRY: Duration = Duration::from_secs(300);
+
+/// Decisions are made at most this often: each looks at all shards.
+const DECIDE_EVERY: Duration = Duration::from_millis(50);
+
+/// Runs the shards of a stream that fall to this worker.
+pub struct Coordinator<'a> {
+    started: Started,
+    company: &'a mut Company,
+    timing: LeaseTiming,
+    orders: watch::Receiver<Orders>,
+    membership: MembershipHandle,
+    /// What all shards were told last.
+    halt: Orders,
+    runners: JoinSet<(String, (Ended, Head))>,
+    held: BTreeMap<String, Held>,
+    stuck: BTreeMap<String, Stuck>,
+    jobs: JoinSet<Job>,
+    /// Shards that a job is opening or looking at.
+    opening: BTreeSet<String>,
+    refreshing: BTreeSet<String>,
+    /// Shards that were fenced or couldn't be taken: how often, and when they may be tried again.
+    waits: BTreeMap<String, (u32, Instant)>,
+    /// Shards that were read to the tip as ordered: nothing more is read of them.
+    drained: BTreeSet<String>,
+    claims: Claims,
+    news_sender: mpsc::UnboundedSender<(String, Head)>,
+    news: mpsc::UnboundedReceiver<(String, Head)>,
+    listing: Vec<ShardInfo>,
+    list_at: Instant,
+    holes: u32,
+    decide_at: Option<Instant>,
+    unreadable: Vec<String>,
+    draining: bool,
+    marking: bool,
+    failure: Option<PipelineError>,
+}
+
+impl<'a> Coordinator<'a> {
+    /// Joins the other workers of a prepared pipeline.
+    ///
+    /// # Errors
+    /// The store's fault.
+    pub async fn join(
+        started: Started,
+        company: &'a mut Company,
+        orders: watch::Receiver<Orders>,
+    ) -> Result<Self, PipelineError> {
+        let timing = LeaseTiming::new(micros(company.heartbeat), micros(company.expiry));
+        let context = &started.context;
+        let mut me = MemberInfo::new(
+            &context.member,
+            &context.name,
+            context.incarnation.as_str(),
+            env!("CARGO_PKG_VERSION"),
+            context.clock.wall(),
+        );
+        me.address.clone_from(&company.address);
+        me.machine = machine_id();
+        company.mailbox.token().clone_into(&mut me.token);
+        let membership = Membership::join(
+            context.state.clone(),
+            context.clock.clone(),
+            timing,
+            me,
+            company.peers.clone(),
+        )
+        .await?;
+        let (news_sender, news) = mpsc::unbounded_channel();
+        let claims = Claims::new(&started.heads, Instant::now());
+        Ok(Coordinator {
+            started,
+            company,
+            timing,
+            orders,
+            membership,
+            halt: Orders::Run,
+            runners: JoinSet::new(),
+            held: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            jobs: JoinSet::new(),
+            opening: BTreeSet::new(),
+            refreshing: BTreeSet::new(),
+            waits: BTreeMap::new(),
+            drained: BTreeSet::new(),
+            claims,
+            news_sender,
+            news,
+            listing: Vec::new(),
+            list_at: Instant::now(),
+            holes: 0,
+            decide_at: Some(Instant::now()),
+            unreadable: Vec::new(),
+            draining: false,
+            marking: false,
+            failure: None,
+        })
+    }
+
+    /// Runs until ordered to end, or until something fails for good.
+    ///
+    /// # Errors
+    /// Why this worker can't go on; everything committed before is safe.
+    pub async fn run(mut self) -> Result<(), PipelineError> {
+        let context = self.started.context.clone();
+        self.look_at_members();
+        self.follow_orders(false);
+        loop {
+            self.start_listing();
+            self.mark_started();
+            if self.decide_at.is_some_and(|at| at <= Instant::now()) {
+                self.decide();
+            }
+            if self.is_over() {
+                break;
+            }
+            self.wait().await;
+        }
+        self.membership.stop();
+        if let Err(error) = leave(&context.state, &context.member).await {
+            tracing::warn!(event = "leave_failed", cause = %error, "the other workers find out by its missing beats");
+        }
+        match self.failure {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        let ordered = match self.halt {
+            Orders::Run => self.failure.is_some(),
+            // Every shard must have had its turn.
+            Orders::Drain(_) => !self.listing.is_empty() && self.decide_at.is_none(),
+            Orders::Release | Orders::Stop | Orders::Leave => true,
+        };
+        ordered && self.held.is_empty() && self.opening.is_empty()
+    }
+
+    async fn wait(&mut self) {
+        let wake = self.next_wake();
+        tokio::select! {
+            biased;
+            changed = self.orders.changed() => self.follow_orders(changed.is_err()),
+            Some(ended) = self.runners.join_next() => match ended {
+                Ok((shard, (ended, head))) => self.runner_ended(shard, ended, head),
+                Err(error) => self.fail(PipelineError::Task { detail: error.to_string() }),
+            },
+            Some((shard, head)) = self.news.recv() => self.note_news(shard, head),
+            Some(incoming) = self.company.incoming.recv() => self.hear(incoming),
+            Some(done) = self.jobs.join_next() => match done {
+                Ok(job) => self.job_done(job),
+                Err(error) => self.fail(PipelineError::Task { detail: error.to_string() }),
+            },
+            Ok(()) = self.membership.view.changed() => self.look_at_members(),
+            () = tokio::time::sleep_until(wake) => self.want_decision(),
+        }
+    }
+
+    fn next_wake(&self) -> Instant {
+        let now = Instant::now();
+        let waits = self.waits.values().map(|(_, until)| *until);
+        let retries = self.stuck.values().map(|stuck| stuck.retry_at);
+        let later = waits.chain(retries).filter(|at| *at > now);
+        let mut wake = later.chain([self.list_at]).min().unwrap_or(self.list_at);
+        wake = wake.min(self.claims.next_change().unwrap_or(wake));
+        let stable_at = self.stable_at();
+        if stable_at > now {
+            wake = wake.min(stable_at);
+        }
+        self.decide_at.map_or(wake, |at| wake.min(at))
+    }
+
+    /// When shards may move between live members: the membership has been the same for two expiries.
+    fn stable_at(&self) -> Instant {
+        let since = self.membership.view.borrow().stable_since;
+        self.started
+            .context
+            .clock
+            .instant(since.plus(2 * self.timing.expiry()))
+    }
+
+    /// Facts have changed: decide soon.
+    fn want_decision(&mut self) {
+        self.decide_at
+            .get_or_insert_with(|| Instant::now() + DECIDE_EVERY);
+    }
+
+    fn follow_orders(&mut self, gone: bool) {
+        let orders = if gone {
+            Orders::Stop
+        } else {
+            *self.orders.borrow_and_update()
+        };
+        if gone {
+            // Nobody will give orders again: don't ask any more.
+            let (_, never) = watch::channel(Orders::Stop);
+            self.orders = never;
+        }
+        match orders {
+            Orders::Run => return,
+            Orders::Drain(_) => {
+                self.halt = orders;
+                self.tell_all(orders);
+            }
+            Orders::Release | Orders::Stop | Orders::Leave => self.stop(),
+        }
+        let observer = &self.started.context.observer;
+        observer.set_phase(PipelinePhase::Stopping, None);
+    }
+
+    /// Ends in good order: shards go to the others, or, when there are none, everything that is closed is published.
+    fn stop(&mut self) {
+        if self.halt == Orders::Stop {
+            return;
+        }
+        self.halt = Orders::Stop;
+        self.stuck.clear();
+        if self.has_company() {
+            self.draining = true;
+            self.write_info();
+            self.decide();
+        } else {
+            self.tell_all(Orders::Stop);
+        }
+    }
+
+    fn tell_all(&self, orders: Orders) {
+        for held in self.held.values() {
+            held.orders.send_replace(orders);
+        }
+    }
+
+    /// A runner has taken its shard, come to the shard's end, or published the last of it.
+    fn note_news(&mut self, shard: String, head: Head) {
+        if let Some(held) = self.held.get_mut(&shard) {
+            if held.epoch != head.epoch {
+                held.epoch = head.epoch;
+                held.since = self.started.context.clock.wall();
+                self.waits.remove(&shard);
+                self.stuck.remove(&shard);
+            }
+            held.ended = head.position.is_final();
+        }
+        self.learn(shard, head);
+        self.write_info();
+    }
+
+    fn learn(&mut self, shard: String, head: Head) {
+        self.claims.loaded(&shard, Instant::now());
+        self.started.heads.insert(shard, head);
+        self.want_decision();
+    }
+
+    fn runner_ended(&mut self, shard: String, ended: Ended, head: Head) {
+        let Some(held) = self.held.remove(&shard) else {
+            return;
+        };
+        let now = Instant::now();
+        let epoch = head.epoch;
+        match ended {
+            Ended::Finished => {
+                self.learn(shard, head);
+                // Its children may begin; the listing may not know them yet.
+                self.list_at = now;
+            }
+            Ended::Released => {
+                self.claims.void(&shard, epoch);
+                self.learn(shard.clone(), head);
+                // Whoever shall have it, this worker tries it last.
+                self.waits
+                    .insert(shard.clone(), (0, now + self.company.expiry));
+                if matches!(self.halt, Orders::Drain(_)) {
+                    self.drained.insert(shard.clone());
+                }
+                self.released(shard, epoch, held.successor);
+            }
+            Ended::Fenced { .. } => {
+                let times = self.waits.get(&shard).map_or(0, |(times, _)| *times);
+                let until = now + fenced_pause(self.company.expiry, times);
+                self.waits.insert(shard.clone(), (times + 1, until));
+                self.refresh(&shard);
+            }
+            Ended::Abandoned => {
+                self.waits.insert(shard.clone(), (0, now));
+                self.refresh(&shard);
+            }
+            Ended::Failed(error @ PipelineError::StreamChanged { .. }) => self.fail(error),
+            Ended::Failed(error) => self.shard_failed(shard, epoch, error),
+        }
+        self.write_info();
+        self.want_decision();
+    }
+
+    /// One shard can't go on. The others do; it stays this worker's, which tries again.
+    fn shard_failed(&mut self, shard: String, epoch: u64, error: PipelineError) {
+        if self.halt == Orders::Stop || (self.held.is_empty() && self.opening.is_empty()) {
+            return self.fail(error);
+        }
+        let context = &self.started.context;
+        let event = Event::Failed {
+            cause: error.to_string(),
+        };
+        context.observer.emit(&event, context.clock.wall().0);
+        let times = self.stuck.get(&shard).map_or(0, |stuck| stuck.times);
+        let pause = FIRST_RETRY
+            .saturating_mul(1 << times.min(5))
+            .min(LONGEST_RETRY);
+        let stuck = Stuck {
+            epoch,
+            since: context.clock.wall(),
+            reason: error.to_string(),
+            times: times + 1,
+            retry_at: Instant::now() + pause,
+        };
+        self.stuck.insert(shard, stuck);
+    }
+
+    /// Stops everything: the shards finish what they have committed.
+    fn fail(&mut self, error: PipelineError) {
+        let context = &self.started.context;
+        if !matches!(error, PipelineError::StreamChanged { .. }) {
+            let event = Event::Failed {
+                cause: error.to_string(),
+            };
+            context.observer.emit(&event, context.clock.wall().0);
+            context
+                .observer
+                .set_phase(PipelinePhase::Failed, Some(error.to_string()));
+        }
+        self.failure.get_or_insert(error);
+        self.halt = Orders::Stop;
+        self.tell_all(Orders::Stop);
+    }
+
+    /// Tells the others, through `info`, what this worker holds.
+    fn write_info(&mut self) {
+        let held = self.held.iter().filter(|(_, held)| held.epoch > 0);
+        let held = held.map(|(shard, held)| {
+            let holding = Holding {
+                epoch: held.epoch,
+                since: held.since,
+                ended: held.ended,
+                trouble: None,
+            };
+            (shard.clone(), holding)
+        });
+        let stuck = self.stuck.iter().map(|(shard, stuck)| {
+            let holding = Holding {
+                epoch: stuck.epoch,
+                since: stuck.since,
+                ended: false,
+                trouble: Some(stuck.reason.chars().take(500).collect()),
+            };
+            (shard.clone(), holding)
+        });
+        let shards: BTreeMap<String, Holding> = stuck.chain(held).collect();
+        let draining = self.draining;
+        self.membership.own.send_if_modified(|info| {
+            let changed = info.shards != shards || info.draining != draining;
+            info.shards = shards;
+            info.draining = draining;
+            changed
+        });
+    }
+}

@@ -1,0 +1,85 @@
+//! Peers over TCP and HTTP.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{CONTENT_TYPE, HOST};
+use hyper::{Method, Request};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::http_server::{NUDGE_PATH, TOKEN_HEADER};
+use super::peers::{Nudge, PeerError, Peers, Probe};
+
+/// Time for one attempt to connect.
+const CONNECT_WITHIN: Duration = Duration::from_millis(300);
+/// Time for a nudge and its answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+/// The longest answer that is read, in bytes.
+const MAX_ANSWER: usize = 1024;
+
+/// Peers at their HTTP ports.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HttpPeers;
+
+#[async_trait]
+impl Peers for HttpPeers {
+    async fn probe(&self, address: &str) -> Probe {
+        match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => Probe::Open,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+                Probe::Refused
+            }
+            Ok(Err(_)) | Err(_) => Probe::Unknown,
+        }
+    }
+
+    async fn nudge(&self, address: &str, token: &str, nudge: &Nudge) -> Result<bool, PeerError> {
+        let failed = |detail: String| PeerError {
+            address: address.to_owned(),
+            detail,
+        };
+        let body = serde_json::to_vec(nudge).map_err(|error| failed(error.to_string()))?;
+        match timeout(ANSWER_WITHIN, post(address, token, body)).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(failed(format!("no answer within {ANSWER_WITHIN:?}"))),
+        }
+    }
+}
+
+async fn post(address: &str, token: &str, body: Vec<u8>) -> Result<bool, String> {
+    let stream = TcpStream::connect(address)
+        .await
+        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(NUDGE_PATH)
+        .header(HOST, address)
+        .header(CONTENT_TYPE, "application/json")
+        .header(TOKEN_HEADER, token)
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|error| error.to_string())?;
+    let exchange = async {
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        Ok::<_, hyper::Error>((status, body.map(|body| body.to_bytes())))
+    };
+    tokio::pin!(connection);
+    let (status, body) = tokio::select! {
+        biased;
+        answer = exchange => answer.map_err(|error| error.to_string())?,
+        ended = &mut connection => return Err(format!("the connection ended: {ended:?}")),
+    };
+    if !status.is_success() {
+        return Err(format!("it answered {status}"));
+    }
+    let body = body.map_err(|error| error.to_string())?;
+    Ok(&body[..] == b"true")
+}
