@@ -13,6 +13,9 @@ use tokio::time::Instant;
 #[derive(Clone)]
 pub struct Clock {
     origin: Instant,
+    /// The calendar at the origin.
+    #[cfg(feature = "mutants")]
+    began: Micros,
     wall: Arc<dyn Fn() -> Micros + Send + Sync>,
 }
 
@@ -26,6 +29,8 @@ impl Clock {
     pub fn with_wall(wall: impl Fn() -> Micros + Send + Sync + 'static) -> Self {
         Clock {
             origin: Instant::now(),
+            #[cfg(feature = "mutants")]
+            began: wall(),
             wall: Arc::new(wall),
         }
     }
@@ -37,6 +42,10 @@ impl Clock {
 
     /// Now, on the monotonic clock.
     pub fn monotonic(&self) -> Monotonic {
+        #[cfg(feature = "mutants")]
+        if stockstream_core::mutants::broken(stockstream_core::mutants::Mutant::TrustWallClock) {
+            return Monotonic(self.wall().0 - self.began.0);
+        }
         Monotonic(micros(self.origin.elapsed()))
     }
 

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use stockstream_core::mutants::{Mutant, broken};
+
 /// A named point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Point {
@@ -89,6 +91,9 @@ pub use active::meet;
 /// How old a version must be before it is collected: an hour, which no request lives. The suite shortens it with
 /// `STOCKSTREAM_COLLECTION_AGE_MILLISECONDS`.
 pub fn collection_age() -> Duration {
+    if broken(Mutant::CollectAtOnce) {
+        return Duration::ZERO;
+    }
     shortened(
         "STOCKSTREAM_COLLECTION_AGE_MILLISECONDS",
         Duration::from_secs(3600),

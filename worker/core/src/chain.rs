@@ -21,6 +21,7 @@ use crate::checkpoint::{Checkpoint, Handover, batch_bytes};
 use crate::codec::{self, CodecError};
 use crate::generation::AggregateConflict;
 use crate::lineage::Head;
+use crate::mutants::{Mutant, broken};
 use crate::plan::Plan;
 use crate::row::{Batch, Partition};
 use crate::sequence::Position;
@@ -204,11 +205,22 @@ impl ShardChain {
         if found != expected {
             return Err(ChainError::Foreign { found, expected });
         }
+        let mut newest = newest;
+        if broken(Mutant::ForgottenOutbox) {
+            newest.outbox.clear();
+        }
+        if broken(Mutant::RegroupSealedBatch) {
+            for batch in newest.outbox.drain(..) {
+                newest.unsealed.rows.extend(batch.rows);
+                newest.unsealed.late.extend(batch.late);
+                newest.unsealed.dead.extend(batch.dead);
+            }
+        }
         let state = ShardState::restore(plan, &newest, now)?;
         let mut lineage = newest;
         let outbox: VecDeque<Arc<Batch>> = lineage.outbox.drain(..).map(Arc::new).collect();
         let mut chain = ShardChain {
-            epoch: lineage.epoch + 1,
+            epoch: lineage.epoch + u64::from(!broken(Mutant::TakeWithoutNewEpoch)),
             version: lineage.version,
             outbox_bytes: outbox.iter().map(|batch| batch_bytes(batch)).sum(),
             outbox,
@@ -241,6 +253,12 @@ impl ShardChain {
     pub fn poll(&mut self, now: Monotonic) -> Result<Option<Action>, ChainError> {
         if let Phase::Idle = self.phase {
             self.leave_idle(now)?;
+        }
+        if broken(Mutant::NewBytesForAmbiguousPut)
+            && matches!(self.phase, Phase::Creating(_))
+            && self.state.is_dirty()
+        {
+            self.freeze(false, now)?;
         }
         Ok(match &self.phase {
             Phase::Creating(frozen) => Some(Action::Create {
@@ -361,6 +379,9 @@ impl ShardChain {
             },
             (other, _) => other,
         };
+        if broken(Mutant::NoListAfterCreate) {
+            self.listed(None);
+        }
     }
 
     /// Reports the highest version found above the one just created, if any.

@@ -15,6 +15,7 @@ pub mod hash;
 pub mod layout;
 pub mod lineage;
 pub mod member;
+pub mod mutants;
 pub mod plan;
 pub mod row;
 pub mod sequence;

@@ -64,6 +64,9 @@ struct Fold {
     file_marks: Vec<u64>,
     /// Changed since the last snapshot.
     dirty: bool,
+    /// The last record applied.
+    #[cfg(feature = "mutants")]
+    last: Option<SequenceNumber>,
 }
 
 /// The fate of a well-formed tick.
@@ -104,6 +107,8 @@ impl ShardState {
                 counters: checkpoint.counters.clone(),
                 file_marks: checkpoint.file_marks.clone(),
                 dirty: true,
+                #[cfg(feature = "mutants")]
+                last: None,
                 plan,
             },
         })
@@ -131,6 +136,11 @@ impl ShardState {
     /// Moves the position after a record whose ticks have all been applied.
     pub fn finish_record(&mut self, meta: &RecordMeta) {
         self.fold.position = Position::After(meta.sequence.clone());
+        #[cfg(feature = "mutants")]
+        if crate::mutants::broken(crate::mutants::Mutant::ResumeAt) {
+            let before = self.fold.last.replace(meta.sequence.clone());
+            self.fold.position = before.map_or(Position::TrimHorizon, Position::After);
+        }
         // Also when it lies before what was noted at the start: catching up, this is how far reading has come.
         self.fold.read_through = Some(meta.arrival);
         self.fold.dirty = true;

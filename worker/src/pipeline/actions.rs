@@ -10,6 +10,7 @@ use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::codec::{self, CodecError};
 use stockstream_core::layout::version_of;
 use stockstream_core::lineage::Head;
+use stockstream_core::mutants::{Mutant, broken};
 use stockstream_core::row::Partition;
 
 use super::context::Context;
@@ -84,6 +85,9 @@ pub async fn carry_out(
         Action::Create { version, bytes } => {
             let key = context.keys.checkpoint(shard, version);
             meet(Point::BeforeCreate);
+            if broken(Mutant::PublishBeforeCommit) {
+                publish_uncommitted(context, shard, &bytes).await?;
+            }
             let options = CreateOptions {
                 deadline: lifetime.map(|lifetime| lifetime.deadline),
                 ..CreateOptions::default()
@@ -128,6 +132,24 @@ pub async fn carry_out(
             })
         }
     }
+}
+
+/// What the protocol forbids.
+async fn publish_uncommitted(
+    context: &Context,
+    shard: &str,
+    bytes: &[u8],
+) -> Result<(), PipelineError> {
+    for batch in codec::decode(bytes).map_or_else(|_| Vec::new(), |version| version.outbox) {
+        let target = PublishTarget {
+            output: &context.output,
+            rejects: &context.rejects,
+            partition_by: &context.settings.partition_by,
+            compression: context.settings.compression,
+        };
+        sink::publish(&batch, &context.batch_name(shard, batch.version), &target).await?;
+    }
+    Ok(())
 }
 
 fn lost_reply(url: String) -> StoreError {

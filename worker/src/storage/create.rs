@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
+use stockstream_core::mutants::{Mutant, broken};
 
 use super::classify::{Attempt, Failure};
 use super::deadline::{Deadline, Expired};
@@ -152,7 +153,8 @@ impl Store {
 }
 
 fn compare(ours: &Bytes, found: Bytes, same: Option<Same<'_>>) -> Created {
-    let is_same = ours == &found || same.is_some_and(|same| same(&found));
+    let is_same =
+        ours == &found || same.is_some_and(|same| same(&found)) || broken(Mutant::ExistsIsOurs);
     if is_same {
         Created::AlreadyOurs
     } else {

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::roots::ancestors;
 use super::{Head, Roots, ShardInfo, not_taken_over};
 use crate::hash::HashRange;
+use crate::mutants::{Mutant, broken};
 use crate::sequence::Position;
 
 /// What a shard's first version takes over from an ended chain.
@@ -225,6 +226,7 @@ impl Facts<'_> {
     fn parent(&self, parent: &str) -> Parent {
         match self.heads.get(parent) {
             Some(head) if head.position == Position::ShardEnd => Parent::Ended,
+            Some(_) if broken(Mutant::ChildBeforeParent) => Parent::Ended,
             Some(_) => Parent::Open,
             None if self.roots.get(parent).is_some() => Parent::Open,
             None if self.before_roots.contains(parent) => Parent::BeforeRoots,

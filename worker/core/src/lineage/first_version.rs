@@ -8,6 +8,7 @@ use super::heritage::{Heritage, gather};
 use super::{Head, Root, Roots, ShardInfo, is_drained, not_taken_over};
 use crate::checkpoint::{Checkpoint, Counters, Pending};
 use crate::hash::HashRange;
+use crate::mutants::{Mutant, broken};
 use crate::sequence::Position;
 use crate::time::Micros;
 
@@ -190,7 +191,7 @@ pub fn first_version_of_child(
     }
     if let Some(open) = given
         .values()
-        .find(|chain| chain.position != Position::ShardEnd)
+        .find(|chain| chain.position != Position::ShardEnd && !broken(Mutant::ChildBeforeParent))
     {
         return Err(not_ended(&child.id, open));
     }
@@ -233,7 +234,10 @@ fn first_version(author: &Author, shard: &Root, heritage: Heritage) -> Checkpoin
         position: shard.position.clone(),
         read_through: heritage.read_through,
         watermark: heritage.watermark,
-        floors: heritage.floors,
+        floors: match broken(Mutant::NoFloors) {
+            true => Vec::new(),
+            false => heritage.floors,
+        },
         generations: heritage.generations,
         windows: heritage.windows,
         latest: heritage.latest,

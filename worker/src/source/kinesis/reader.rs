@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use stockstream_core::mutants::{Mutant, broken};
 use stockstream_core::sequence::Position;
 use stockstream_core::time::{Micros, Monotonic};
 use tokio::time::Instant;
@@ -118,7 +119,13 @@ impl ShardReader {
     pub async fn ensure_iterator(&mut self) -> Result<(), StreamError> {
         if self.iterator.is_none() {
             tokio::time::sleep_until(self.not_before).await;
-            let iterator = self.client.iterator(&self.shard, &self.position).await;
+            let position = match &self.position {
+                Position::AtTimestamp(_) if broken(Mutant::LatestNotPinned) => {
+                    Position::AtTimestamp(self.clock.wall().millis())
+                }
+                position => position.clone(),
+            };
+            let iterator = self.client.iterator(&self.shard, &position).await;
             let iterator = iterator.inspect_err(|_| self.back_off())?;
             self.iterator = Some(iterator);
         }

@@ -1,0 +1,219 @@
+//! One worker's process: the binary's own loop behind a gate.
+//!
+//! Owns starting it and what can be done to it from outside: signals, its network, its calendar.
+
+use std::sync::{Arc, Mutex};
+
+use stockstream::ambient::Gate;
+use stockstream::clock::Clock;
+use stockstream::observe::state::{PipelineName, WorkerReport};
+use stockstream::observe::{Identity, Observer};
+use stockstream::pipeline::{Coordinator, Host, Orders, PipelineError, Stores, start_stream};
+use stockstream::storage::Policy;
+use stockstream_crds::Pipeline;
+use stockstream_local::Kinesis;
+use tokio::sync::watch;
+
+use crate::clock::{Calendar, World};
+use crate::network::{Link, Network, lock};
+use crate::note;
+use crate::store::{Objects, SimulatedStore, place};
+use crate::stream::SimulatedStream;
+use crate::trace::Trace;
+use crate::watch::Watch;
+
+/// What all processes of a run share.
+#[derive(Debug, Clone)]
+pub struct Surroundings {
+    /// The true time.
+    pub world: World,
+    /// What happens.
+    pub trace: Trace,
+    /// The pipeline.
+    pub pipeline: Arc<Pipeline>,
+    /// The stream.
+    pub log: Arc<Kinesis>,
+    /// The store.
+    pub objects: Arc<Mutex<Objects>>,
+    /// The network.
+    pub network: Arc<Network>,
+    /// Who looks on.
+    pub watch: Arc<Watch>,
+}
+
+/// How a process stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stance {
+    /// It runs.
+    Running,
+    /// It was sent SIGSTOP.
+    Paused,
+    /// It was sent SIGTERM.
+    Stopping,
+}
+
+/// One process.
+#[derive(Debug)]
+pub struct Process {
+    /// Its worker's name, which the next process of the worker will have too.
+    pub worker: usize,
+    /// How it stands.
+    pub stance: Stance,
+    /// Its link to the network.
+    pub link: Arc<Link>,
+    /// Its calendar.
+    pub calendar: Calendar,
+    trace: Trace,
+    gate: Gate,
+    clock: Clock,
+    orders: watch::Sender<Orders>,
+    ended: Arc<Mutex<Option<Result<(), PipelineError>>>>,
+}
+
+/// Limits of the store's operations, in proportion to leases of one and a half seconds.
+fn policy() -> Policy {
+    Policy {
+        attempt: std::time::Duration::from_secs(2),
+        overall: std::time::Duration::from_secs(8),
+        attempts: 6,
+        first_pause: std::time::Duration::from_millis(50),
+        longest_pause: std::time::Duration::from_secs(1),
+    }
+}
+
+impl Process {
+    /// Starts a process of a worker; `number` tells it from all others.
+    pub fn start(around: &Surroundings, worker: usize, number: usize, calendar: Calendar) -> Self {
+        let process = format!("w{worker}.{number}");
+        note!(around.trace, "{process} starts");
+        let link = Arc::new(Link::new(process));
+        let (orders, received) = watch::channel(Orders::Run);
+        let clock = calendar.clock();
+        let (gate, ended) = (Gate::default(), Arc::new(Mutex::new(None)));
+        let main = run(
+            around.clone(),
+            format!("w{worker}"),
+            link.clone(),
+            clock.clone(),
+            received,
+        );
+        let (told, trace, name) = (ended.clone(), around.trace.clone(), link.process.clone());
+        tokio::spawn(gate.run(async move {
+            let result = main.await;
+            match &result {
+                Ok(()) => note!(trace, "{name} ends"),
+                Err(error) => note!(trace, "{name} fails: {error}"),
+            }
+            *lock(&told) = Some(result);
+        }));
+        Process {
+            worker,
+            stance: Stance::Running,
+            link,
+            calendar,
+            trace: around.trace.clone(),
+            gate,
+            clock,
+            orders,
+            ended,
+        }
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        note!(self.trace, "{} killed", self.link.process);
+        self.gate.kill();
+    }
+
+    /// SIGSTOP.
+    pub fn pause(&mut self) {
+        note!(self.trace, "{} paused", self.link.process);
+        self.stance = Stance::Paused;
+        self.gate.pause();
+    }
+
+    /// SIGCONT.
+    pub fn resume(&mut self) {
+        note!(self.trace, "{} resumed", self.link.process);
+        self.stance = Stance::Running;
+        self.gate.resume();
+    }
+
+    /// SIGTERM.
+    pub fn stop(&mut self) {
+        note!(self.trace, "{} told to stop", self.link.process);
+        self.stance = Stance::Stopping;
+        self.orders.send_replace(Orders::Stop);
+    }
+
+    /// Tells it to read to the tip, to close every window, and to end.
+    pub fn drain(&mut self) {
+        note!(self.trace, "{} told to drain", self.link.process);
+        self.orders
+            .send_replace(Orders::Drain(self.clock.monotonic()));
+    }
+
+    /// How it ended, once it has.
+    pub fn take_end(&self) -> Option<Result<(), PipelineError>> {
+        lock(&self.ended).take()
+    }
+}
+
+async fn run(
+    around: Surroundings,
+    name: String,
+    link: Arc<Link>,
+    clock: Clock,
+    orders: watch::Receiver<Orders>,
+) -> Result<(), PipelineError> {
+    let store = SimulatedStore {
+        world: around.world,
+        network: around.network.clone(),
+        link: link.clone(),
+        objects: around.objects.clone(),
+        watch: around.watch.clone(),
+    };
+    let stores = Stores {
+        state: place(&store, "state", policy()),
+        output: place(&store, "output", policy()),
+        rejects: place(&store, "rejects", policy()),
+    };
+    let stream = Arc::new(SimulatedStream {
+        log: around.log.clone(),
+        network: around.network.clone(),
+        link,
+        watch: around.watch.clone(),
+        iterators: Arc::default(),
+    });
+    let pipeline = around.pipeline.as_ref();
+    let host = Host {
+        observer: Observer::new(identity(pipeline, &name)),
+        name,
+        clock,
+    };
+    let started = start_stream(pipeline, stores, stream, &host).await?;
+    Coordinator::new(started, pipeline.state().expiry, orders)
+        .run()
+        .await
+}
+
+fn identity(pipeline: &Pipeline, name: &str) -> Identity {
+    Identity {
+        pipeline: PipelineName {
+            namespace: pipeline.namespace().to_owned(),
+            name: pipeline.name().to_owned(),
+        },
+        stream: crate::stream::STREAM.to_owned(),
+        worker: WorkerReport {
+            member_id: name.to_owned(),
+            version: "simulated".to_owned(),
+            started_at: 0,
+            endpoint: None,
+            listen: None,
+        },
+        output_path: "output".to_owned(),
+        rejects_path: "rejects".to_owned(),
+        state_path: "state".to_owned(),
+        aggregates: Vec::new(),
+    }
+}

@@ -1,0 +1,115 @@
+//! What a seed stands for: the pipeline, the weather, the length of the run.
+//!
+//! Owns every choice that is made before a run begins.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use crate::network::Weather;
+use crate::oracle::Rules;
+use crate::random::Random;
+use crate::rows::FIGURES;
+use crate::stream::STREAM;
+
+/// Rules that count in hours count this much faster: versions are collected when they are a minute older than the newest.
+pub const LAPSE: u32 = 60;
+
+/// What a seed stands for.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// The pipeline's YAML.
+    pub yaml: String,
+    /// The numbers in it that the oracle needs.
+    pub rules: Rules,
+    /// The lease's expiry.
+    pub expiry: Duration,
+    /// Versions of a chain that stay.
+    pub keep_versions: usize,
+    /// Open shards at the start.
+    pub shards: i64,
+    /// Tickers.
+    pub tickers: Vec<String>,
+    /// Workers that should run.
+    pub workers: usize,
+    /// What goes wrong by itself.
+    pub weather: Weather,
+    /// Time in which things go wrong.
+    pub length: Duration,
+    /// Things that are done to the run happen this far apart at most, in milliseconds.
+    pub calm: i64,
+    /// How long a change of the stream's shards takes.
+    pub updating: Duration,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn of(seed: u64) -> Self {
+        let mut random = Random::of(seed, "scenario");
+        let of = |random: &mut Random, all: &[i64]| random.pick(all).copied().unwrap_or(1);
+        let window = of(&mut random, &[1_000, 2_000, 5_000]);
+        let delay = of(&mut random, &[500, 1_000, 3_000]);
+        let idle = of(&mut random, &[1_000, 2_000, 5_000, 3_600_000]);
+        let max_ahead = of(&mut random, &[500, 2_000]);
+        let from_start = random.chance(400);
+        let expiry: i64 = 1_500;
+        let keep_versions = of(&mut random, &[2, 4]);
+        let shards = of(&mut random, &[1, 2, 2, 3]);
+        let partition_by = random
+            .pick(&["[]", "[ticker]", "[ticker, trade_date]"])
+            .copied();
+        let mut yaml = format!(
+            "apiVersion: stockstream.dev/v1alpha1\nkind: StockStream\nmetadata: {{name: simulated}}\nspec:\n  \
+             source:\n    kinesis:\n      streamName: {STREAM}\n      initialPosition: {}\n      mode: {{provisioned: {{shards: {shards}}}}}\n  \
+             record: {{maxAhead: {max_ahead}ms}}\n  \
+             window:\n    size: {window}ms\n    watermarkDelay: {delay}ms\n    idleTimeout: {idle}ms\n    aggregates:\n",
+            if from_start { "Latest" } else { "TrimHorizon" },
+        );
+        for (name, function, field) in FIGURES {
+            // Writing to a String can't fail.
+            let _ = writeln!(
+                yaml,
+                "      - {{name: {name}, function: {function}, field: {field}}}"
+            );
+        }
+        let _ = write!(
+            yaml,
+            "  output:\n    path: s3://lake/rows\n    partitionBy: {}\n    publishInterval: {}s\n    compression: none\n  \
+             state:\n    path: s3://lake/state\n    commitInterval: {}s\n    keepVersions: {keep_versions}\n    \
+             lease: {{heartbeat: 500ms, expiry: {expiry}ms}}\n",
+            partition_by.unwrap_or("[]"),
+            of(&mut random, &[1, 2, 4]),
+            of(&mut random, &[1, 1, 2]),
+        );
+        let tickers = of(&mut random, &[3, 4, 6]);
+        let bad = |random: &mut Random, most: i64| random.between(0, most).unsigned_abs();
+        let weather = match random.chance(250) {
+            true => Weather::default(),
+            false => Weather {
+                slow: bad(&mut random, 40),
+                stray: bad(&mut random, 15),
+                lost: bad(&mut random, 15),
+                reply_lost: bad(&mut random, 25),
+                throttled: bad(&mut random, 20),
+                odd: bad(&mut random, 20),
+            },
+        };
+        Scenario {
+            yaml,
+            rules: Rules {
+                window: window * 1_000,
+                delay: delay * 1_000,
+                max_ahead: max_ahead * 1_000,
+                from_start,
+            },
+            expiry: Duration::from_millis(expiry.unsigned_abs()),
+            keep_versions: usize::try_from(keep_versions).unwrap_or(2),
+            shards,
+            tickers: (0..tickers).map(|number| format!("T{number}")).collect(),
+            workers: usize::try_from(of(&mut random, &[1, 1, 2, 2, 3])).unwrap_or(1),
+            weather,
+            length: random.millis(25_000, 60_000),
+            calm: of(&mut random, &[2_000, 4_000, 8_000]),
+            updating: random.millis(0, 1_000),
+        }
+    }
+}
