@@ -5,10 +5,10 @@
 //! Substitutes hold for the thread that made them; the product never makes any. Must never decide anything.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
@@ -126,6 +126,9 @@ pub fn current_gate() -> Option<Gate> {
 }
 
 /// Stands before all tasks of one simulated worker, and can stop them as signals stop a process.
+///
+/// Tasks that are woken together run in the order in which they were started: tokio's watch channel wakes those that
+/// listen to it in an order that it draws.
 #[derive(Clone, Debug, Default)]
 pub struct Gate(Arc<Mutex<Behind>>);
 
@@ -135,6 +138,18 @@ struct Behind {
     tasks: u64,
     /// How to wake each unfinished task.
     wakers: BTreeMap<u64, Waker>,
+    /// Tasks that were woken.
+    woken: BTreeSet<u64>,
+    /// How to wake the task that wakes those.
+    usher: Usher,
+}
+
+#[derive(Debug, Default)]
+enum Usher {
+    #[default]
+    Missing,
+    Starting,
+    Waiting(Waker),
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -153,6 +168,10 @@ impl Gate {
         Gated {
             gate: self.clone(),
             task: behind.tasks,
+            waker: Waker::from(Arc::new(Bell {
+                gate: self.clone(),
+                task: behind.tasks,
+            })),
             work: Some(Box::pin(work)),
         }
     }
@@ -186,6 +205,41 @@ impl Gate {
     fn behind(&self) -> MutexGuard<'_, Behind> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Wakes the tasks that were woken, in order, again and again.
+    fn usher(&self, context: &Context<'_>) -> Poll<()> {
+        let woken: Vec<Waker> = {
+            let mut behind = self.behind();
+            behind.usher = Usher::Waiting(context.waker().clone());
+            let woken = std::mem::take(&mut behind.woken);
+            let waker = |task| behind.wakers.get(&task).cloned();
+            woken.into_iter().filter_map(waker).collect()
+        };
+        woken.iter().for_each(Waker::wake_by_ref);
+        Poll::Pending
+    }
+}
+
+/// Wakes one task, by way of the usher.
+struct Bell {
+    gate: Gate,
+    task: u64,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        let usher = {
+            let mut behind = self.gate.behind();
+            behind.woken.insert(self.task);
+            match &behind.usher {
+                Usher::Waiting(usher) => Some(usher.clone()),
+                Usher::Missing | Usher::Starting => None,
+            }
+        };
+        if let Some(usher) = usher {
+            usher.wake();
+        }
+    }
 }
 
 /// Work behind a [`Gate`].
@@ -193,6 +247,7 @@ impl Gate {
 pub struct Gated<F> {
     gate: Gate,
     task: u64,
+    waker: Waker,
     /// `None` once it was killed.
     work: Option<Pin<Box<F>>>,
 }
@@ -202,14 +257,22 @@ impl<F: Future> Future for Gated<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = &mut *self;
-        let stance = {
+        let (stance, starts) = {
             let mut behind = this.gate.behind();
             behind.wakers.insert(this.task, context.waker().clone());
-            behind.stance
+            let starts = matches!(behind.usher, Usher::Missing);
+            if starts {
+                behind.usher = Usher::Starting;
+            }
+            (behind.stance, starts)
         };
+        if starts {
+            let gate = this.gate.clone();
+            tokio::spawn(std::future::poll_fn(move |context| gate.usher(context)));
+        }
         let _inside = Inside::of(&this.gate);
         match (stance, &mut this.work) {
-            (Stance::Open, Some(work)) => work.as_mut().poll(context),
+            (Stance::Open, Some(work)) => work.as_mut().poll(&mut Context::from_waker(&this.waker)),
             (Stance::Killed, work) => {
                 *work = None;
                 Poll::Pending
