@@ -154,8 +154,9 @@ pub async fn claim(
     state: &Store,
     output: &Store,
 ) -> Result<String, PipelineError> {
-    let stored = read::<PipelineDocument>(state, PIPELINE).await?;
+    // In this order: the output is claimed after the state was made, so an owner that is there has its state.
     let owner = read::<OutputDocument>(output, OUTPUT_OWNER).await?;
+    let stored = read::<PipelineDocument>(state, PIPELINE).await?;
     if let (None, Some(owner)) = (&stored, &owner) {
         return Err(PipelineError::Ownership(format!(
             "the output path {} belongs to the state {} (pipeline {}), but there is no state under {}: it was removed, or \
