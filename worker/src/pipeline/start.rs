@@ -147,6 +147,8 @@ pub async fn start_stream(
     settings.follow_retention(description.retention());
     let incarnation = Incarnation::of_stream(description.created_millis);
     let context = host.context(Arc::new(settings), stores, state_id, incarnation);
+    // Before the chains are listed: `started` is made after every first version, so whoever sees it must see those.
+    let started = context.state.get(&context.keys.started()).await?.is_some();
     let heads = load_heads(&context).await?;
     refuse_ended_life(&context, client.name(), &heads)?;
     let before = end_earlier_lives(&context, client.name()).await?;
@@ -159,7 +161,6 @@ pub async fn start_stream(
     // Of a stream made anew everything is owed, of one met for the first time what comes from now on.
     let owed_from = (!before.is_empty()).then_some(description.created_millis);
     let roots = read_or_choose_roots(&context, client.as_ref(), rule, owed_from).await?;
-    let started = context.state.get(&context.keys.started()).await?.is_some();
     let guard = IncarnationGuard::new(client, host.clock.clone(), description.created_millis);
     Ok(Started {
         context: Arc::new(context),
