@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment generate check-generated advisories clean-cache
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment sim sim-mutants generate check-generated advisories clean-cache
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,12 @@ bench-kinesis: ## The embedded Kinesis' speed beside kinesis-local's, and its bo
 
 bench-assignment: ## How long the plan of who has which shard takes: 10,000 shards, 200 workers
 	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench assignment
+
+sim: ## The worker's loop in a simulation: make sim [SEEDS=1000] [JOBS=2], or one seed with its trace: make sim SEED=7
+	@scripts/sim.sh seeds $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) --from $(or $(FROM),1) --jobs $(or $(JOBS),$(shell nproc)) $(ARGS)
+
+sim-mutants: ## Break the protocol in named ways: each must be noticed within the 300 seeds of make test
+	@scripts/sim.sh mutants --mutants --seeds 300 --jobs $(or $(JOBS),$(shell nproc)) $(ARGS)
 
 generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
 	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate"

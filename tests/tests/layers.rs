@@ -104,6 +104,18 @@ fn the_resource_never_talks_to_a_cluster() {
 }
 
 #[test]
+fn nothing_depends_on_the_simulation() {
+    for package in [
+        "stockstream-core",
+        "stockstream-local",
+        "stockstream-crds",
+        "stockstream",
+    ] {
+        never(package, &["stockstream-simulation"]);
+    }
+}
+
+#[test]
 fn the_embedded_kinesis_knows_no_pipeline() {
     never(
         "stockstream-local",

@@ -75,6 +75,11 @@ impl Director {
         self.disturb(Duration::ZERO);
     }
 
+    /// Processes started so far.
+    pub fn starts(&self) -> usize {
+        self.started
+    }
+
     /// True when a process runs undisturbed.
     pub fn is_alive(&self) -> bool {
         self.processes

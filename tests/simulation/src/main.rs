@@ -1,5 +1,7 @@
 //! `simulation`: runs seeds, or replays one with its trace.
 
+mod mutants;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,12 @@ struct Options {
     /// Threads
     #[arg(long, default_value_t = 1)]
     jobs: u64,
+    /// Break the protocol in each named way, and see that a seed notices; only with the feature `mutants`
+    #[arg(long)]
+    mutants: bool,
+    /// Break the protocol in this way only, or while replaying a seed
+    #[arg(long)]
+    mutant: Option<String>,
     /// Go on after a seed that failed
     #[arg(long)]
     keep_going: bool,
@@ -33,7 +41,13 @@ struct Options {
 fn main() -> Result<ExitCode> {
     let options = Options::parse();
     match options.seed {
-        Some(seed) => replay(seed),
+        _ if options.mutants => mutants::prove(&options),
+        Some(seed) => {
+            if let Some(name) = &options.mutant {
+                mutants::choose(name)?;
+            }
+            replay(seed)
+        }
         None => sweep(&options),
     }
 }
@@ -57,6 +71,7 @@ struct Totals {
     takes: u64,
     seconds: f64,
     silence: std::time::Duration,
+    load: f64,
 }
 
 #[allow(
@@ -89,6 +104,7 @@ fn sweep(options: &Options) -> Result<ExitCode> {
             totals.rejects += report.rejects;
             totals.takes += report.takes;
             totals.seconds += report.time.as_secs_f64();
+            totals.load = totals.load.max(report.load);
             totals.silence = totals.silence.max(report.silence);
             if !report.faults.is_empty() {
                 tell(&report)?;
@@ -111,13 +127,14 @@ fn progress(totals: &Totals, seeds: u64, seconds: f64) -> Result<()> {
     let mut err = std::io::stderr().lock();
     writeln!(
         err,
-        "{}/{seeds} seeds in {seconds:.1} s: {} rows, {} rejects, {} takes in {:.1} simulated hours; longest silence {:.1} s; failed: {:?}",
+        "{}/{seeds} seeds in {seconds:.1} s: {} rows, {} rejects, {} takes in {:.1} simulated hours; longest silence {:.1} s; most requests {:.0} % of the budget; failed: {:?}",
         totals.done,
         totals.rows,
         totals.rejects,
         totals.takes,
         totals.seconds / 3_600.0,
         totals.silence.as_secs_f64(),
+        totals.load * 100.0,
         totals.failed,
     )?;
     Ok(())

@@ -28,6 +28,11 @@ use crate::watch::{Outcome, Watch};
 /// A shard that has ticks to read is read within this, while a worker runs undisturbed.
 const SILENCE: Duration = Duration::from_secs(25);
 
+/// Requests to the store that are allowed: for each start of a process (three probes of 17 creates and more), each take,
+/// and each second of a shard that is read. The last is two versions with their listings, eight files and a round of
+/// collection, which here comes every second.
+const STORE_BUDGET: (f64, f64, f64) = (120.0, 15.0, 15.0);
+
 /// A worker that was told to drain is done within this.
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
 
@@ -51,6 +56,8 @@ pub struct Report {
     pub rejects: usize,
     /// Requests to the store and to the stream.
     pub requests: [u64; 2],
+    /// Requests to the store, as a share of what is allowed.
+    pub load: f64,
     /// Shards in all.
     pub shards: usize,
     /// Takes of shards in all.
@@ -86,6 +93,8 @@ struct Run {
     producer: Arc<Producer>,
     director: Director,
     silence: Duration,
+    /// Shards that were being read, times seconds.
+    shard_seconds: f64,
 }
 
 impl Run {
@@ -147,6 +156,7 @@ impl Run {
             producer: Arc::new(producer),
             director,
             silence: Duration::ZERO,
+            shard_seconds: 0.0,
         })
     }
 
@@ -198,6 +208,7 @@ impl Run {
             self.around.watch.fault(format!("the log failed: {error}"));
         }
         self.look_for_silence();
+        self.shard_seconds += self.around.watch.open_chains() as f64 * time.as_secs_f64();
     }
 
     fn look_for_silence(&mut self) {
@@ -291,16 +302,29 @@ impl Run {
         let chains = listing
             .iter()
             .filter_map(|shard| self.around.watch.chain(&shard.shard_id));
+        let takes: u64 = chains.map(|chain| chain.takes).sum();
+        let requests = self.around.network.requests();
+        let budget = STORE_BUDGET.0 * self.director.starts() as f64
+            + STORE_BUDGET.1 * takes as f64
+            + STORE_BUDGET.2 * self.shard_seconds;
+        let load = requests[0] as f64 / budget;
+        if load > 1.0 {
+            self.around.watch.fault(format!(
+                "{} requests to the store, allowed are {budget:.0}",
+                requests[0]
+            ));
+        }
         Report {
+            load,
             seed: self.seed,
             faults: self.around.watch.faults(),
             hash: trace.hash(),
             events: trace.events(),
             rows: expected.rows.len(),
             rejects: expected.rejects.len(),
-            requests: self.around.network.requests(),
+            requests,
             shards: listing.len(),
-            takes: chains.map(|chain| chain.takes).sum(),
+            takes,
             time: self.around.world.elapsed(),
             silence: self.silence,
             lines: trace.take_lines(),

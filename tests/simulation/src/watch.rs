@@ -97,6 +97,15 @@ impl Watch {
         lock(&self.seen).chains.get(shard).cloned()
     }
 
+    /// Chains that haven't ended.
+    pub fn open_chains(&self) -> usize {
+        let seen = lock(&self.seen);
+        seen.chains
+            .values()
+            .filter(|chain| !chain.position.is_final())
+            .count()
+    }
+
     /// All rows and rejects that can be read.
     pub fn outcome(&self) -> Outcome {
         let seen = lock(&self.seen);

@@ -151,6 +151,11 @@ impl ShardReader {
             });
         };
         let (sent, wall) = (self.clock.monotonic(), self.clock.wall());
+        #[cfg(feature = "mutants")]
+        let sent = match broken(Mutant::TrustWallClock) {
+            true => self.clock.by_calendar(),
+            false => sent,
+        };
         let reply = match self
             .client
             .get_records(&iterator, self.settings.limit)
