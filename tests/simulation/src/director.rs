@@ -146,7 +146,7 @@ impl Director {
     /// Does one thing. True when the shards have changed.
     pub fn act(&mut self) -> bool {
         let now = Instant::now();
-        let index = self.random.next();
+        let index = self.random.bits();
         let running: Vec<usize> = (0..self.processes.len())
             .filter(|index| {
                 self.processes
@@ -157,7 +157,7 @@ impl Director {
         let chosen =
             usize::try_from(index % u64::try_from(running.len()).unwrap_or(1).max(1)).unwrap_or(0);
         let chosen = running.get(chosen).copied();
-        let (time, dice) = (self.random.millis(200, 6_000), self.random.next() % 100);
+        let (time, dice) = (self.random.millis(200, 6_000), self.random.bits() % 100);
         match (dice, chosen) {
             (0..=19, Some(index)) => {
                 let mut process = self.processes.remove(index);
@@ -182,7 +182,7 @@ impl Director {
                 }
             }
             (43..=52, Some(index)) => {
-                let peers = self.random.next() % 3;
+                let peers = self.random.bits() % 3;
                 if let Some(process) = self.processes.get(index) {
                     note!(
                         self.around.trace,
@@ -254,7 +254,7 @@ impl Director {
             return false;
         }
         let grows = open.len() < MOST_SHARDS;
-        let done = match self.random.next() % 5 {
+        let done = match self.random.bits() % 5 {
             0 | 1 if grows => self.split(&open),
             4 => self.scale(open.len()),
             _ => self.merge(&open),
@@ -272,7 +272,7 @@ impl Director {
         let key = |text: &str| text.parse::<u128>().unwrap_or(0);
         let range = &shard.hash_key_range;
         let (from, to) = (key(&range.starting_hash_key), key(&range.ending_hash_key));
-        let sixteenth = u128::from(self.random.next() % 13 + 2);
+        let sixteenth = u128::from(self.random.bits() % 13 + 2);
         let request = SplitShardRequest {
             stream: StreamRef::named(STREAM),
             shard_to_split: Some(shard.shard_id.clone()),

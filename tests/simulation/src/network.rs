@@ -186,7 +186,7 @@ impl Network {
             how: How::Served,
             noticed: random.chance(500),
         };
-        let mut dice = i64::try_from(random.next() % 1_000).unwrap_or(0);
+        let mut dice = i64::try_from(random.bits() % 1_000).unwrap_or(0);
         let mut is = |share: u64| {
             dice -= i64::try_from(share).unwrap_or(0);
             dice < 0

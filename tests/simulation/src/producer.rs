@@ -62,7 +62,7 @@ impl Producer {
     pub async fn run(&self) {
         let mut quiet: Vec<Option<Instant>> = vec![None; self.tickers.len()];
         while !self.stop.load(Ordering::SeqCst) {
-            let (pause, ticks) = self.draw(|random| match random.next() % 100 {
+            let (pause, ticks) = self.draw(|random| match random.bits() % 100 {
                 0 => (random.millis(3_000, 9_000), 0),
                 1..=4 => (random.millis(5, 20), random.between(5, 60)),
                 _ => (random.millis(20, 250), random.between(1, 4)),
@@ -117,7 +117,7 @@ impl Producer {
             return;
         };
         let kind = kind.unwrap_or_else(|| {
-            self.draw(|random| match random.next() % 100 {
+            self.draw(|random| match random.bits() % 100 {
                 0..=4 => Kind::Late,
                 5..=8 => Kind::Ahead,
                 9 => Kind::TooFarAhead,

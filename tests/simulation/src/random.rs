@@ -15,13 +15,13 @@ impl Random {
         let mut random = Random(seed ^ 0x5eed);
         for byte in part.bytes() {
             random.0 ^= u64::from(byte);
-            random.next();
+            random.bits();
         }
         random
     }
 
     /// 64 random bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Random {
     /// A number from `from` to below `to`; `from` when there is none.
     pub fn between(&mut self, from: i64, to: i64) -> i64 {
         let width = u64::try_from(to.saturating_sub(from)).unwrap_or(0).max(1);
-        from + i64::try_from(self.next() % width).unwrap_or(0)
+        from + i64::try_from(self.bits() % width).unwrap_or(0)
     }
 
     /// A duration from `from` to below `to` milliseconds.
@@ -42,13 +42,13 @@ impl Random {
 
     /// True in `per_mille` of 1,000 cases.
     pub fn chance(&mut self, per_mille: u64) -> bool {
-        self.next() % 1_000 < per_mille
+        self.bits() % 1_000 < per_mille
     }
 
     /// One of `all`; `None` when there are none.
     pub fn pick<'a, T>(&mut self, all: &'a [T]) -> Option<&'a T> {
         let count = u64::try_from(all.len()).unwrap_or(0);
-        let index = usize::try_from(self.next() % count.max(1)).unwrap_or(0);
+        let index = usize::try_from(self.bits() % count.max(1)).unwrap_or(0);
         all.get(index)
     }
 }

@@ -26,12 +26,12 @@ use crate::trace::Trace;
 use crate::watch::{Outcome, Watch};
 
 /// A shard that has ticks to read is read within this, while a worker runs undisturbed.
-const SILENCE: Duration = Duration::from_secs(25);
+const SILENCE: Duration = Duration::from_secs(40);
 
 /// Requests to the store that are allowed: for each start of a process (three probes of 17 creates and more), each take,
 /// and each second of a shard that is read. The last is two versions with their listings, eight files and a round of
 /// collection, which here comes every second.
-const STORE_BUDGET: (f64, f64, f64) = (120.0, 15.0, 15.0);
+const STORE_BUDGET: (f64, f64, f64) = (120.0, 20.0, 20.0);
 
 /// A worker that was told to drain is done within this.
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
