@@ -182,18 +182,21 @@ impl Director {
                 }
             }
             (43..=52, Some(index)) => {
-                let peers = self.random.bits() % 3;
+                let peers = self.random.bits() % 5;
                 if let Some(process) = self.processes.get(index) {
                     note!(
                         self.around.trace,
                         "{} cut off {peers} for {time:?}",
                         process.link.process
                     );
-                    if peers != 1 {
+                    if peers != 1 && peers != 3 {
                         process.link.cut(Peer::Store, time);
                     }
-                    if peers != 0 {
+                    if peers != 0 && peers != 3 {
                         process.link.cut(Peer::Stream, time);
+                    }
+                    if peers >= 3 {
+                        process.link.cut(Peer::Worker, time);
                     }
                 }
                 self.disturb(time);

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod director;
 pub mod network;
 pub mod oracle;
+pub mod peers;
 pub mod process;
 pub mod producer;
 pub mod random;

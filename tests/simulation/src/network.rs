@@ -21,6 +21,8 @@ pub enum Peer {
     Store,
     /// The stream.
     Stream,
+    /// Another worker.
+    Worker,
 }
 
 /// How often what goes wrong, of 1,000 requests.
@@ -66,6 +68,7 @@ pub struct Link {
 struct Cut {
     store: Option<Instant>,
     stream: Option<Instant>,
+    worker: Option<Instant>,
 }
 
 impl Cut {
@@ -73,6 +76,7 @@ impl Cut {
         match peer {
             Peer::Store => &mut self.store,
             Peer::Stream => &mut self.stream,
+            Peer::Worker => &mut self.worker,
         }
     }
 }
@@ -174,7 +178,11 @@ impl Network {
 
     fn draw(&self, peer: Peer) -> Fate {
         let mut state = lock(&self.state);
-        state.requests[usize::from(peer == Peer::Stream)] += 1;
+        match peer {
+            Peer::Store => state.requests[0] += 1,
+            Peer::Stream => state.requests[1] += 1,
+            Peer::Worker => {}
+        }
         state.numbers += 1;
         let number = state.numbers;
         let weather = state.weather;

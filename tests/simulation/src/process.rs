@@ -8,7 +8,10 @@ use stockstream::ambient::Gate;
 use stockstream::clock::Clock;
 use stockstream::observe::state::{PipelineName, WorkerReport};
 use stockstream::observe::{Identity, Observer};
-use stockstream::pipeline::{Coordinator, Host, Orders, PipelineError, Stores, start_stream};
+use stockstream::pipeline::members::mailbox;
+use stockstream::pipeline::{
+    Company, Host, Orders, PipelineError, Stores, StreamSource, run_stream,
+};
 use stockstream::storage::Policy;
 use stockstream_crds::Pipeline;
 use stockstream_local::Kinesis;
@@ -17,6 +20,7 @@ use tokio::sync::watch;
 use crate::clock::{Calendar, World};
 use crate::network::{Link, Network, lock};
 use crate::note;
+use crate::peers::{SimulatedPeers, Town};
 use crate::store::{Objects, SimulatedStore, place};
 use crate::stream::SimulatedStream;
 use crate::trace::Trace;
@@ -37,6 +41,8 @@ pub struct Surroundings {
     pub objects: Arc<Mutex<Objects>>,
     /// The network.
     pub network: Arc<Network>,
+    /// Which workers can be reached where.
+    pub town: Town,
     /// Who looks on.
     pub watch: Arc<Watch>,
 }
@@ -64,6 +70,8 @@ pub struct Process {
     /// Its calendar.
     pub calendar: Calendar,
     trace: Trace,
+    town: Town,
+    address: String,
     gate: Gate,
     clock: Clock,
     orders: watch::Sender<Orders>,
@@ -90,16 +98,39 @@ impl Process {
         let (orders, received) = watch::channel(Orders::Run);
         let clock = calendar.clock();
         let (gate, ended) = (Gate::default(), Arc::new(Mutex::new(None)));
+        // A container keeps its address when it starts again, a new pod has another.
+        let address = match number % 2 {
+            0 => format!("w{worker}:8080"),
+            _ => format!("p{number}:8080"),
+        };
+        let (mailbox, incoming) = mailbox(link.process.clone());
+        around.town.opens(&address, &link.process, mailbox.clone());
+        let state = around.pipeline.state();
+        let company = Company {
+            heartbeat: state.heartbeat,
+            expiry: state.expiry,
+            address: Some(address.clone()),
+            peers: Arc::new(SimulatedPeers {
+                network: around.network.clone(),
+                link: link.clone(),
+                town: around.town.clone(),
+            }),
+            mailbox,
+            incoming,
+        };
         let main = run(
             around.clone(),
             format!("w{worker}"),
             link.clone(),
             clock.clone(),
+            company,
             received,
         );
         let (told, trace, name) = (ended.clone(), around.trace.clone(), link.process.clone());
+        let (town, door) = (around.town.clone(), address.clone());
         tokio::spawn(gate.run(async move {
             let result = main.await;
+            town.closes(&door, &name);
             match &result {
                 Ok(()) => note!(trace, "{name} ends"),
                 Err(error) => note!(trace, "{name} fails: {error}"),
@@ -112,6 +143,8 @@ impl Process {
             link,
             calendar,
             trace: around.trace.clone(),
+            town: around.town.clone(),
+            address,
             gate,
             clock,
             orders,
@@ -122,6 +155,7 @@ impl Process {
     /// SIGKILL.
     pub fn kill(&mut self) {
         note!(self.trace, "{} killed", self.link.process);
+        self.town.closes(&self.address, &self.link.process);
         self.gate.kill();
     }
 
@@ -164,6 +198,7 @@ async fn run(
     name: String,
     link: Arc<Link>,
     clock: Clock,
+    company: Company,
     orders: watch::Receiver<Orders>,
 ) -> Result<(), PipelineError> {
     let store = SimulatedStore {
@@ -191,10 +226,15 @@ async fn run(
         name,
         clock,
     };
-    let started = start_stream(pipeline, stores, stream, &host).await?;
-    Coordinator::new(started, pipeline.state().expiry, orders)
-        .run()
-        .await
+    let source = StreamSource {
+        pipeline: pipeline.clone(),
+        stores,
+        client: stream,
+        host,
+        on_data_loss: None,
+    };
+    let started = source.start().await?;
+    run_stream(source, started, company, orders).await
 }
 
 fn identity(pipeline: &Pipeline, name: &str) -> Identity {

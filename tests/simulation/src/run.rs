@@ -17,6 +17,7 @@ use crate::director::Director;
 use crate::network::{Network, lock};
 use crate::note;
 use crate::oracle::{Oracle, list, parents};
+use crate::peers::Town;
 use crate::process::Surroundings;
 use crate::producer::Producer;
 use crate::random::Random;
@@ -29,9 +30,10 @@ use crate::watch::{Outcome, Watch};
 const SILENCE: Duration = Duration::from_secs(40);
 
 /// Requests to the store that are allowed: for each start of a process (three probes of 17 creates and more), each take,
-/// and each second of a shard that is read. The last is two versions with their listings, eight files and a round of
-/// collection, which here comes every second.
-const STORE_BUDGET: (f64, f64, f64) = (120.0, 20.0, 20.0);
+/// each second of a shard that is read, and each second of a process. The third is two versions with their listings,
+/// eight files and a round of collection, which here comes every second; the last is two beats with their listings, and
+/// infos.
+const STORE_BUDGET: (f64, f64, f64, f64) = (120.0, 20.0, 20.0, 5.0);
 
 /// A worker that was told to drain is done within this.
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
@@ -95,6 +97,8 @@ struct Run {
     silence: Duration,
     /// Shards that were being read, times seconds.
     shard_seconds: f64,
+    /// Processes that had not ended, times seconds.
+    process_seconds: f64,
 }
 
 impl Run {
@@ -133,6 +137,7 @@ impl Run {
             log: log.clone(),
             objects: Arc::default(),
             network: Arc::new(Network::new(seed, trace.clone(), scenario.weather)),
+            town: Town::default(),
             watch: Arc::new(Watch::new(trace.clone(), scenario.keep_versions, age)),
         };
         let oracle = Arc::new(Mutex::new(Oracle::new(log.clone(), scenario.rules)));
@@ -157,6 +162,7 @@ impl Run {
             director,
             silence: Duration::ZERO,
             shard_seconds: 0.0,
+            process_seconds: 0.0,
         })
     }
 
@@ -208,6 +214,7 @@ impl Run {
             self.around.watch.fault(format!("the log failed: {error}"));
         }
         self.look_for_silence();
+        self.process_seconds += self.director.processes.len() as f64 * time.as_secs_f64();
         self.shard_seconds += self.around.watch.open_chains() as f64 * time.as_secs_f64();
     }
 
@@ -306,7 +313,8 @@ impl Run {
         let requests = self.around.network.requests();
         let budget = STORE_BUDGET.0 * self.director.starts() as f64
             + STORE_BUDGET.1 * takes as f64
-            + STORE_BUDGET.2 * self.shard_seconds;
+            + STORE_BUDGET.2 * self.shard_seconds
+            + STORE_BUDGET.3 * self.process_seconds;
         let load = requests[0] as f64 / budget;
         if load > 1.0 {
             self.around.watch.fault(format!(

@@ -293,7 +293,9 @@ impl ShardChain {
             return None;
         }
         if self.releasing {
-            return self.state.is_dirty().then_some(false);
+            // The version that says SHARD_END seals everything: nobody looks for unsealed rows behind it.
+            let last = self.state.position().is_final();
+            return self.state.is_dirty().then_some(last);
         }
         let unsealed = !self.state.unsealed().is_empty();
         let flush = self.flushes();

@@ -23,7 +23,7 @@ use super::{Coordinator, Held};
 use crate::ambient;
 use crate::failpoint::{Point, meet};
 use crate::observe::Event;
-use crate::source::kinesis::{ListedShard, ReaderSettings, StreamError};
+use crate::source::kinesis::{ListedShard, Listing, ReaderSettings, StreamError};
 
 /// After a store or stream that failed for a moment.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -260,8 +260,9 @@ impl OpenFacts {
                 return Ok(Opening::Nothing(Some(head)));
             }
             let newest = newest.decode()?;
-            let unlisted =
-                !head.position.is_final() && !self.listing.iter().any(|listed| listed.id == shard);
+            let unlisted = !head.position.is_final()
+                && !self.listing.iter().any(|listed| listed.id == shard)
+                && self.is_unlisted(shard).await?;
             if unlisted {
                 self.judge_unlisted(context, shard, &newest).await?;
             }
@@ -281,6 +282,12 @@ impl OpenFacts {
             .await
             .map(|first| Opening::Take(Box::new(first), false)),
         }
+    }
+
+    /// The chain may be newer than the last listing: only one made after it was read can tell.
+    async fn is_unlisted(&self, shard: &str) -> Result<bool, PipelineError> {
+        let listed = self.guard.client().list_shards(Listing::All).await?;
+        Ok(!listed.iter().any(|listed| listed.id == shard))
     }
 
     /// A shard that the stream no longer lists: what wasn't read of it is lost.

@@ -234,17 +234,20 @@ impl<'a> Coordinator<'a> {
     }
 
     fn next_wake(&self) -> Instant {
+        // Whatever else is due is looked at by a decision that is due already.
+        if let Some(at) = self.decide_at {
+            return at.min(self.list_at);
+        }
         let now = Instant::now();
         let waits = self.waits.values().map(|(_, until)| *until);
         let retries = self.stuck.values().map(|stuck| stuck.retry_at);
-        let later = waits.chain(retries).filter(|at| *at > now);
-        let mut wake = later.chain([self.list_at]).min().unwrap_or(self.list_at);
-        wake = wake.min(self.claims.next_change().unwrap_or(wake));
-        let stable_at = self.stable_at();
-        if stable_at > now {
-            wake = wake.min(stable_at);
-        }
-        self.decide_at.map_or(wake, |at| wake.min(at))
+        let later = waits
+            .chain(retries)
+            .chain([self.stable_at()])
+            .filter(|at| *at > now);
+        later
+            .chain(self.claims.next_change())
+            .fold(self.list_at, Instant::min)
     }
 
     /// When shards may move between live members: the membership has been the same for two expiries.
