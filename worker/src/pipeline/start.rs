@@ -2,11 +2,12 @@
 //!
 //! Owns the order of these steps. Nothing is read from the stream before all of them have succeeded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::layout::{Incarnation, StateKeys};
 use stockstream_core::lineage::{Head, Roots, RootsError, ShardInfo, StartRule, choose_roots};
@@ -30,6 +31,9 @@ use crate::storage::{Created, Store, probe};
 
 /// How long a stream may take to become ACTIVE before the worker gives up.
 const ACTIVE_WITHIN: Duration = Duration::from_secs(300);
+
+/// Chains that are read at the same time at start.
+const READ_AT_ONCE: usize = 16;
 
 /// The three places of a pipeline.
 #[derive(Clone, Debug)]
@@ -266,24 +270,25 @@ async fn read_or_choose_roots(
 /// The newest version of every chain of the incarnation.
 pub async fn load_heads(context: &Context) -> Result<BTreeMap<String, Head>, PipelineError> {
     let chains = context.keys.chains();
-    let mut heads = BTreeMap::new();
+    let mut shards = BTreeSet::new();
     for object in context.state.list(&chains).await? {
         let shard = object
             .key
             .strip_prefix(&chains)
             .and_then(|rest| rest.trim_start_matches('/').split_once('/'))
             .map(|(shard, _)| shard.to_owned());
-        let Some(shard) = shard.filter(|_| version_in(&object.key).is_some()) else {
-            continue;
-        };
-        if heads.contains_key(&shard) {
-            continue;
-        }
-        if let Some(newest) = load_newest_bytes(context, &shard).await? {
-            heads.insert(shard, newest.head()?);
-        }
+        shards.extend(shard.filter(|_| version_in(&object.key).is_some()));
     }
-    Ok(heads)
+    let heads = futures::stream::iter(shards)
+        .map(|shard| async move {
+            let newest = load_newest_bytes(context, &shard).await?;
+            let head = newest.map(|newest| newest.head()).transpose()?;
+            Ok::<_, PipelineError>(head.map(|head| (shard, head)))
+        })
+        .buffered(READ_AT_ONCE)
+        .try_collect::<Vec<_>>()
+        .await?;
+    Ok(heads.into_iter().flatten().collect())
 }
 
 /// Listed shards as the core knows them.

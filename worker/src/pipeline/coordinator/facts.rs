@@ -261,6 +261,8 @@ impl Coordinator<'_> {
                 doings.insert(shard, decision);
             }
         }
+        let undrained = shards.keys().filter(|shard| !self.drained.contains(*shard));
+        self.undrained = Some(undrained.count());
         let stable = self.stable_at() <= Instant::now();
         let plan = decide(&LeaseFacts {
             pipeline: &self.started.context.state_id,

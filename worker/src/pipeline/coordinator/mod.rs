@@ -100,6 +100,8 @@ pub struct Coordinator<'a> {
     waits: BTreeMap<String, (u32, Instant)>,
     /// Shards that were read to the tip as ordered: nothing more is read of them.
     drained: BTreeSet<String>,
+    /// Shards with work left that weren't, as of the last decision.
+    undrained: Option<usize>,
     claims: Claims,
     news_sender: mpsc::UnboundedSender<(String, Head)>,
     news: mpsc::UnboundedReceiver<(String, Head)>,
@@ -160,6 +162,7 @@ impl<'a> Coordinator<'a> {
             refreshing: BTreeSet::new(),
             waits: BTreeMap::new(),
             drained: BTreeSet::new(),
+            undrained: None,
             claims,
             news_sender,
             news,
@@ -206,8 +209,8 @@ impl<'a> Coordinator<'a> {
     fn is_over(&self) -> bool {
         let ordered = match self.halt {
             Orders::Run => self.failure.is_some(),
-            // Every shard must have had its turn.
-            Orders::Drain(_) => !self.listing.is_empty() && self.decide_at.is_none(),
+            // Every shard must have had its turn, those of a dead process too.
+            Orders::Drain(_) => self.decide_at.is_none() && self.undrained == Some(0),
             Orders::Release | Orders::Stop | Orders::Leave => true,
         };
         ordered && self.held.is_empty() && self.opening.is_empty()
