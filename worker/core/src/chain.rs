@@ -440,7 +440,7 @@ impl ShardChain {
             || self.state.position().is_final())
     }
 
-    /// Applies one record that holds one tick. Only while [`ShardChain::wants_records`].
+    /// Applies one record, with all that it holds. Only while [`ShardChain::wants_records`].
     pub fn apply(&mut self, meta: &RecordMeta, data: &Bytes, now: Monotonic) -> Applied {
         let applied = self.state.apply(meta, data, now);
         self.note_pressure();

@@ -193,6 +193,8 @@ pub struct Counters {
     pub late: u64,
     /// Ticks dropped because their id had been seen.
     pub duplicates: u64,
+    /// Sub-records of aggregated records that belong to another shard.
+    pub misrouted: u64,
     /// Dead letters by reason.
     pub dead: BTreeMap<DeadReason, u64>,
     /// Windows closed.

@@ -6,6 +6,7 @@
 //! `tests/purity.rs` hold it to that.
 
 pub mod aggregate;
+pub mod aggregated;
 pub mod assignment;
 pub mod chain;
 pub mod checkpoint;

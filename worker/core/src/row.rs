@@ -100,6 +100,9 @@ pub struct LateTick {
     pub watermark: Micros,
     /// Its record's sequence number.
     pub sequence: SequenceNumber,
+    /// Which of an aggregated record's sub-records it is, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_sequence: Option<u32>,
     /// The raw tick, as the record carried it.
     #[serde(with = "serde_bytes_compat")]
     pub data: Bytes,
@@ -176,6 +179,9 @@ pub struct DeadLetter {
     pub arrival: Micros,
     /// Its record's sequence number.
     pub sequence: SequenceNumber,
+    /// Which of an aggregated record's sub-records it is, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_sequence: Option<u32>,
     /// The raw bytes.
     #[serde(with = "serde_bytes_compat")]
     pub data: Bytes,
@@ -300,7 +306,13 @@ pub fn late_digest<'a>(ticks: impl IntoIterator<Item = &'a LateTick>) -> String 
     let mut hash = Sha256::new();
     hash.update(b"stockstream late 1\n");
     for tick in ticks {
-        hash.update(b"l");
+        match tick.sub_sequence {
+            None => hash.update(b"l"),
+            Some(index) => {
+                hash.update(b"s");
+                hash.update(index.to_le_bytes());
+            }
+        }
         put_text(&mut hash, &tick.ticker);
         hash.update(tick.trade_date.days().to_le_bytes());
         hash.update(tick.event_time.0.to_le_bytes());

@@ -3,11 +3,16 @@
 //! Owns the fate of a tick: counted, late, duplicate or dead. Must never depend on how records were batched: every
 //! decision is taken tick by tick, from the state and the tick alone.
 
+#[cfg(test)]
+mod aggregated_tests;
+mod fate;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::aggregated::{self, Content, MAX_SUB_RECORDS, SubRecord};
 use crate::checkpoint::{Checkpoint, Counters, Latest, Pending};
 use crate::checkpoint::{dead_bytes, late_bytes, pending_bytes, row_bytes};
 use crate::generation::{self, AggregateConflict};
@@ -19,28 +24,8 @@ use crate::tick::{Tick, TickParser, Unusable};
 use crate::time::{Micros, Monotonic};
 use crate::watermark::Watermark;
 use crate::window::{Known, TickerView, WindowTable, number_keys};
-
-/// What a record is, beside its bytes.
-#[derive(Clone, Debug)]
-pub struct RecordMeta {
-    /// Its place in the shard.
-    pub sequence: SequenceNumber,
-    /// When the stream received it (`ApproximateArrivalTimestamp`; a file's last change).
-    pub arrival: Micros,
-}
-
-/// What became of a tick.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Applied {
-    /// It is in its window.
-    Counted,
-    /// Its window was closed.
-    Late,
-    /// Its id had been seen.
-    Duplicate,
-    /// It can't be used.
-    Dead(DeadReason),
-}
+use fate::Place;
+pub use fate::{Applied, Fates, RecordMeta};
 
 /// A shard's state.
 #[derive(Debug)]
@@ -114,36 +99,60 @@ impl ShardState {
         })
     }
 
-    /// Applies a record that holds one tick, and moves the position after it. `now` is when it was received.
+    /// Applies a record, and moves the position after it. `now` is when it was received. All ticks of an aggregated
+    /// record are applied, so that no version of the chain can stand between them.
     pub fn apply(&mut self, meta: &RecordMeta, data: &Bytes, now: Monotonic) -> Applied {
-        let applied = self.apply_tick(meta, data, now);
-        self.finish_record(meta);
+        // Files have no shards that a sub-record could belong to.
+        let content = match self.fold.plan.keyed_by_ticker {
+            true => aggregated::content(data),
+            false => Content::Plain,
+        };
+        let applied = match content {
+            Content::Plain => self.apply_tick(Place::of(meta), data, now),
+            Content::Aggregated(records) => {
+                Applied::Aggregated(self.apply_sub_records(meta, &records, now))
+            }
+            Content::TooMany { found } => {
+                let detail = format!(
+                    "an aggregated record with {found} sub-records, allowed are {MAX_SUB_RECORDS}"
+                );
+                let reason = DeadReason::TooLarge;
+                let unusable = Unusable { reason, detail };
+                self.fold.reject_dead(Place::of(meta), unusable, data)
+            }
+        };
+        self.fold.finish_record(meta);
         applied
     }
 
-    /// Applies one of a record's ticks. The position moves only with [`ShardState::finish_record`], so that a record
-    /// that holds many ticks is committed whole.
-    pub fn apply_tick(&mut self, meta: &RecordMeta, data: &Bytes, now: Monotonic) -> Applied {
-        self.fold.dirty = true;
+    fn apply_sub_records(
+        &mut self,
+        meta: &RecordMeta,
+        records: &[SubRecord],
+        now: Monotonic,
+    ) -> Fates {
+        let mut fates = Fates::default();
+        for (index, record) in (0..).zip(records) {
+            // Before anything else is asked of it: its producer sees where it went, and sends it again.
+            if !self.fold.range.contains(record.hash_key) {
+                fates.misrouted += 1;
+                continue;
+            }
+            let sub_sequence = Some(index);
+            let place = Place { meta, sub_sequence };
+            fates.note(&self.apply_tick(place, &record.data, now));
+        }
+        self.fold.counters.misrouted += fates.misrouted;
+        fates
+    }
+
+    fn apply_tick(&mut self, place: Place<'_>, data: &Bytes, now: Monotonic) -> Applied {
         match self.parser.parse(data) {
             Ok(tick) => self
                 .fold
-                .apply(meta, &tick, self.parser.numbers(), data, now),
-            Err(unusable) => self.fold.reject_dead(meta, unusable, data),
+                .apply(place, &tick, self.parser.numbers(), data, now),
+            Err(unusable) => self.fold.reject_dead(place, unusable, data),
         }
-    }
-
-    /// Moves the position after a record whose ticks have all been applied.
-    pub fn finish_record(&mut self, meta: &RecordMeta) {
-        self.fold.position = Position::After(meta.sequence.clone());
-        #[cfg(feature = "mutants")]
-        if crate::mutants::broken(crate::mutants::Mutant::ResumeAt) {
-            let before = self.fold.last.replace(meta.sequence.clone());
-            self.fold.position = before.map_or(Position::TrimHorizon, Position::After);
-        }
-        // Also when it lies before what was noted at the start: catching up, this is how far reading has come.
-        self.fold.read_through = Some(meta.arrival);
-        self.fold.dirty = true;
     }
 
     /// Takes note of an empty reply at the shard's tip (`MillisBehindLatest` = 0) to a request sent at `sent`: after
@@ -176,20 +185,34 @@ impl ShardState {
 }
 
 impl Fold {
+    /// Moves the position after a record whose ticks have all been applied.
+    fn finish_record(&mut self, meta: &RecordMeta) {
+        self.position = Position::After(meta.sequence.clone());
+        #[cfg(feature = "mutants")]
+        if crate::mutants::broken(crate::mutants::Mutant::ResumeAt) {
+            let before = self.last.replace(meta.sequence.clone());
+            self.position = before.map_or(Position::TrimHorizon, Position::After);
+        }
+        // Also when it lies before what was noted at the start: catching up, this is how far reading has come.
+        self.read_through = Some(meta.arrival);
+        self.dirty = true;
+    }
+
     fn apply(
         &mut self,
-        meta: &RecordMeta,
+        place: Place<'_>,
         tick: &Tick<'_>,
         numbers: &[Option<f64>],
         data: &Bytes,
         now: Monotonic,
     ) -> Applied {
+        let meta = place.meta;
         let known = self.table.look_up(&tick.ticker);
         let applied = match self.judge(meta, tick, known, numbers) {
-            Verdict::Unusable(unusable) => return self.reject_dead(meta, unusable, data),
+            Verdict::Unusable(unusable) => return self.reject_dead(place, unusable, data),
             Verdict::Late(watermark) => {
                 self.table.note_late(known);
-                self.reject_late(meta, tick, watermark, data);
+                self.reject_late(place, tick, watermark, data);
                 Applied::Late
             }
             Verdict::Duplicate => {
@@ -287,29 +310,31 @@ impl Fold {
         self.unsealed.rows.append(&mut rows);
     }
 
-    fn reject_late(&mut self, meta: &RecordMeta, tick: &Tick<'_>, watermark: Micros, data: &Bytes) {
+    fn reject_late(&mut self, place: Place<'_>, tick: &Tick<'_>, watermark: Micros, data: &Bytes) {
         let late = LateTick {
             ticker: tick.ticker.as_ref().into(),
             trade_date: tick.trade_date.unwrap_or_else(|| tick.event_time.date()),
             event_time: tick.event_time,
-            arrival: meta.arrival,
+            arrival: place.meta.arrival,
             watermark,
-            sequence: meta.sequence.clone(),
-            data: data.clone(),
+            sequence: place.meta.sequence.clone(),
+            sub_sequence: place.sub_sequence,
+            data: place.kept(data),
         };
         self.counters.late += 1;
         self.unsealed_bytes += late_bytes(&late);
         self.unsealed.late.push(late);
     }
 
-    fn reject_dead(&mut self, meta: &RecordMeta, unusable: Unusable, data: &Bytes) -> Applied {
+    fn reject_dead(&mut self, place: Place<'_>, unusable: Unusable, data: &Bytes) -> Applied {
         let reason = unusable.reason;
         let dead = DeadLetter {
             reason,
             detail: unusable.detail,
-            arrival: meta.arrival,
-            sequence: meta.sequence.clone(),
-            data: data.clone(),
+            arrival: place.meta.arrival,
+            sequence: place.meta.sequence.clone(),
+            sub_sequence: place.sub_sequence,
+            data: place.kept(data),
         };
         *self.counters.dead.entry(reason).or_default() += 1;
         self.unsealed_bytes += dead_bytes(&dead);

@@ -70,27 +70,34 @@ fn rows() -> impl Strategy<Value = Row> {
         )
 }
 
+/// A record, and which of its sub-records.
+fn places() -> impl Strategy<Value = (SequenceNumber, Option<u32>)> {
+    (sequences(), proptest::option::of(any::<u32>()))
+}
+
 fn lates() -> impl Strategy<Value = LateTick> {
     let data = proptest::collection::vec(any::<u8>(), 0..50);
-    (tickers(), instants(), sequences(), data).prop_map(|(ticker, at, sequence, data)| LateTick {
+    (tickers(), instants(), places(), data).prop_map(|(ticker, at, place, data)| LateTick {
         ticker,
         trade_date: at.date(),
         event_time: at,
         arrival: at.plus(5),
         watermark: at.plus(9),
-        sequence,
+        sequence: place.0,
+        sub_sequence: place.1,
         data: Bytes::from(data),
     })
 }
 
 fn deads() -> impl Strategy<Value = DeadLetter> {
     let data = proptest::collection::vec(any::<u8>(), 0..50);
-    (0usize..DeadReason::ALL.len(), instants(), sequences(), data).prop_map(
-        |(reason, arrival, sequence, data)| DeadLetter {
+    (0usize..DeadReason::ALL.len(), instants(), places(), data).prop_map(
+        |(reason, arrival, place, data)| DeadLetter {
             reason: DeadReason::ALL[reason],
             detail: "found this".into(),
             arrival,
-            sequence,
+            sequence: place.0,
+            sub_sequence: place.1,
             data: Bytes::from(data),
         },
     )

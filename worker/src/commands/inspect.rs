@@ -127,10 +127,11 @@ fn describe(url: &str, bytes: usize, checkpoint: &Checkpoint) -> String {
         (
             "counted",
             format!(
-                "{} ticks, {} late, {} duplicates, {} dead letters, {} rows closed, {} published in {} files",
+                "{} ticks, {} late, {} duplicates, {} misrouted, {} dead letters, {} rows closed, {} published in {} files",
                 counters.ticks,
                 counters.late,
                 counters.duplicates,
+                counters.misrouted,
                 counters.dead_letters(),
                 counters.rows_closed,
                 counters.rows_published,

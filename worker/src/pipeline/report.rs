@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stockstream_core::chain::{Action, Created, ShardChain};
 use stockstream_core::plan::Aggregate;
-use stockstream_core::row::Row;
+use stockstream_core::row::{DeadReason, Row};
 use stockstream_core::state::Applied;
 use stockstream_core::time::{Micros, Monotonic};
 use tokio::time::Instant;
@@ -283,26 +283,42 @@ impl ShardWatch {
         self.reason.as_deref().unwrap_or("no reason is known")
     }
 
-    /// A tick was late or dead.
-    pub fn rejected(&mut self, applied: Applied) {
-        let now = self.wall();
-        let event = match applied {
-            Applied::Late => self.summaries.late(&self.shard, 1, now),
-            Applied::Dead(reason) => {
-                self.condition_of(reason);
-                self.summaries
-                    .dead_letters(&self.shard, reason.label(), 1, now)
+    /// What a record held was late, dead or another shard's.
+    pub fn rejected(&mut self, applied: &Applied) {
+        match applied {
+            Applied::Late => self.late(1),
+            Applied::Dead(reason) => self.dead(*reason, 1),
+            Applied::Aggregated(fates) => {
+                self.late(fates.late);
+                for (reason, count) in &fates.dead {
+                    self.dead(*reason, *count);
+                }
             }
-            Applied::Counted | Applied::Duplicate => None,
-        };
+            Applied::Counted | Applied::Duplicate => {}
+        }
+    }
+
+    fn late(&mut self, count: u64) {
+        let now = self.wall();
+        if let Some(event) = self.summaries.late(&self.shard, count, now) {
+            self.context.observer.emit(&event, now);
+        }
+    }
+
+    fn dead(&mut self, reason: DeadReason, count: u64) {
+        let now = self.wall();
+        self.condition_of(reason, count);
+        let event = self
+            .summaries
+            .dead_letters(&self.shard, reason.label(), count, now);
         if let Some(event) = event {
             self.context.observer.emit(&event, now);
         }
     }
 
-    fn condition_of(&mut self, reason: stockstream_core::row::DeadReason) {
-        use stockstream_core::row::DeadReason as Reason;
-        self.dead_seen += 1;
+    fn condition_of(&mut self, reason: DeadReason, count: u64) {
+        use DeadReason as Reason;
+        self.dead_seen += count;
         match reason {
             Reason::WrongShard => self.condition(
                 KEYED_BY_TICKER,
@@ -410,6 +426,7 @@ impl ShardWatch {
         counters.ticks = durable.ticks;
         counters.late = durable.late;
         counters.duplicates = durable.duplicates;
+        counters.misrouted = durable.misrouted;
         counters.rows_closed = durable.rows_closed;
         counters.rows_published = durable.rows_published;
         counters.files_published = durable.files_published;

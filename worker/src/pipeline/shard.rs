@@ -348,8 +348,8 @@ impl ShardRunner {
                 break;
             };
             let applied = self.chain.apply(&meta, &data, now);
-            if let Applied::Late | Applied::Dead(_) = applied {
-                self.watch.rejected(applied);
+            if !matches!(applied, Applied::Counted | Applied::Duplicate) {
+                self.watch.rejected(&applied);
             }
         }
         if self.waiting.is_empty()

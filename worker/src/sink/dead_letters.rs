@@ -15,11 +15,14 @@ struct Line<'a> {
     detail: &'a str,
     shard: &'a str,
     sequence_number: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_sequence_number: Option<u32>,
     arrival_time: String,
     data_base64: String,
 }
 
-/// The file of a batch's dead letters, a line each. `data_base64` is the record as it came (RFC 4648, padded).
+/// The file of a batch's dead letters, a line each. `data_base64` is the record as it came (RFC 4648, padded); of an
+/// aggregated record it is the sub-record that `sub_sequence_number` names, which plain records don't have.
 ///
 /// # Errors
 /// None that strings can cause; serde's are handed on.
@@ -34,6 +37,7 @@ pub fn dead_letters_ndjson(
             detail: &letter.detail,
             shard: &name.shard,
             sequence_number: letter.sequence.to_string(),
+            sub_sequence_number: letter.sub_sequence,
             arrival_time: letter.arrival.to_string(),
             data_base64: STANDARD.encode(&letter.data),
         };

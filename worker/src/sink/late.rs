@@ -10,7 +10,7 @@ use super::parquet_file::{Compression, Data, EncodeError, NamedData, encode};
 use super::provenance::Provenance;
 
 /// The file of a batch's late ticks: `ticker`, `trade_date`, `event_time`, `arrival_time`, `watermark`,
-/// `sequence_number`, `shard`, `data`.
+/// `sequence_number`, `sub_sequence_number` (of an aggregated record's sub-record, else null), `shard`, `data`.
 ///
 /// # Errors
 /// [`EncodeError`].
@@ -28,6 +28,7 @@ pub fn late_parquet(
     );
     let texts = |text: &dyn Fn(&LateTick) -> String| Data::Texts(ticks.iter().map(text).collect());
     let times = |time: fn(&LateTick) -> i64| Data::Timestamps(ticks.iter().map(time).collect());
+    let sub_sequences = ticks.iter().map(|tick| tick.sub_sequence.map(i64::from));
     let data = [
         NamedData::new("ticker", texts(&|tick| tick.ticker.to_string())),
         NamedData::new("trade_date", texts(&|tick| tick.trade_date.to_string())),
@@ -35,6 +36,7 @@ pub fn late_parquet(
         NamedData::new("arrival_time", times(|tick| tick.arrival.0)),
         NamedData::new("watermark", times(|tick| tick.watermark.0)),
         NamedData::new("sequence_number", texts(&|tick| tick.sequence.to_string())),
+        NamedData::new("sub_sequence_number", Data::Longs(sub_sequences.collect())),
         NamedData::new("shard", texts(&|_| name.shard.clone())),
         NamedData::new(
             "data",

@@ -83,6 +83,7 @@ fn batch() -> Batch {
         arrival: Micros(2_000_000),
         watermark: Micros(1_500_000),
         sequence: 7.into(),
+        sub_sequence: None,
         data: Bytes::from_static(b"{\"ticker\":\"AAPL\"}"),
     };
     let dead = DeadLetter {
@@ -90,6 +91,7 @@ fn batch() -> Batch {
         detail: "not \"JSON\"\n".into(),
         arrival: Micros(2_000_000),
         sequence: 8.into(),
+        sub_sequence: Some(3),
         data: Bytes::from_static(b"\xff\x00junk"),
     };
     Batch {
@@ -251,19 +253,20 @@ fn late_ticks_and_dead_letters_keep_their_bytes() {
             "arrival_time",
             "watermark",
             "sequence_number",
+            "sub_sequence_number",
             "shard",
             "data"
         ]
     );
     assert_eq!(
-        found[0][7].1,
+        found[0][8].1,
         Field::Bytes(batch.late[0].data.clone().into())
     );
     let lines = dead_letters_ndjson(&name(), &batch.dead).unwrap();
     assert_eq!(
         std::str::from_utf8(&lines).unwrap(),
         "{\"reason\":\"malformed\",\"detail\":\"not \\\"JSON\\\"\\n\",\"shard\":\"shardId-000000000001\",\
-         \"sequence_number\":\"8\",\"arrival_time\":\"1970-01-01T00:00:02Z\",\"data_base64\":\"/wBqdW5r\"}\n"
+         \"sequence_number\":\"8\",\"sub_sequence_number\":3,\"arrival_time\":\"1970-01-01T00:00:02Z\",\"data_base64\":\"/wBqdW5r\"}\n"
     );
 }
 
