@@ -4,6 +4,8 @@ Usage:
   kinesis.py create STREAM SHARDS [KIB]    records of so many KiB at most (AWS's default: 1024)
   kinesis.py produce STREAM TICKS.ndjson   one put_record a tick, as the reference job's producer does it
   kinesis.py put STREAM RECORDS.ndjson     raw records: {"data_base64", "key", "hash_key"?}; waits for each reply
+  kinesis.py aggregate STREAM RECORDS.ndjson   aws-kinesis-agg's aggregated records, one a line: {"records": [as above], "hash_key"?}
+  kinesis.py split STREAM SHARD HASH_KEY   splits a shard, and waits for it
   kinesis.py read STREAM                   every record of every shard, in the shard's order
 """
 
@@ -12,6 +14,7 @@ import json
 import sys
 
 import boto3
+from aws_kinesis_agg.aggregator import RecordAggregator
 from botocore.config import Config
 
 
@@ -57,6 +60,35 @@ def put(kinesis, stream, path):
     return replies
 
 
+def aggregate(kinesis, stream, path):
+    replies = []
+    with open(path, encoding="utf-8") as lines:
+        for line in lines:
+            whole = json.loads(line)
+            aggregator = RecordAggregator()
+            for record in whole["records"]:
+                data = base64.b64decode(record["data_base64"])
+                full = aggregator.add_user_record(record["key"], data, record.get("hash_key"))
+                if full:
+                    raise SystemExit("it doesn't fit into one record")
+            key, hash_key, data = aggregator.clear_and_get().get_contents()
+            hash_key = whole.get("hash_key", hash_key)
+            more = {"ExplicitHashKey": hash_key} if hash_key else {}
+            reply = kinesis.put_record(StreamName=stream, Data=data, PartitionKey=key, **more)
+            replies.append(
+                {"shard": reply["ShardId"], "sequence_number": reply["SequenceNumber"]}
+            )
+    return replies
+
+
+def split(kinesis, stream, shard, hash_key):
+    kinesis.split_shard(StreamName=stream, ShardToSplit=shard, NewStartingHashKey=hash_key)
+    kinesis.get_waiter("stream_exists").wait(
+        StreamName=stream, WaiterConfig={"Delay": 1, "MaxAttempts": 10}
+    )
+    return {"shards": len(kinesis.list_shards(StreamName=stream)["Shards"])}
+
+
 def read(kinesis, stream):
     found = {}
     for shard in kinesis.list_shards(StreamName=stream)["Shards"]:
@@ -83,7 +115,14 @@ def read(kinesis, stream):
 
 def main():
     kinesis = boto3.client("kinesis", config=Config(retries={"max_attempts": 1}))
-    commands = {"create": create, "produce": produce, "put": put, "read": read}
+    commands = {
+        "create": create,
+        "produce": produce,
+        "put": put,
+        "aggregate": aggregate,
+        "split": split,
+        "read": read,
+    }
     answer = commands[sys.argv[1]](kinesis, *sys.argv[2:])
     json.dump(answer, sys.stdout, ensure_ascii=False)
 
