@@ -147,7 +147,11 @@ enum Phase {
     Creating(Frozen),
     Listing(Frozen),
     Publishing(Arc<Batch>),
-    Fenced { version: u64 },
+    /// Looks whether there is another owner, without having created anything.
+    Checking,
+    Fenced {
+        version: u64,
+    },
 }
 
 /// One shard's chain in the hands of its owner.
@@ -176,6 +180,8 @@ pub struct ShardChain {
     releasing: bool,
     /// Nothing new is committed for now.
     held: bool,
+    /// Something said that there may be another owner.
+    doubted: bool,
     last_commit: Monotonic,
     last_seal: Monotonic,
     committed_position: Position,
@@ -234,6 +240,7 @@ impl ShardChain {
             finishing: false,
             releasing: false,
             held: false,
+            doubted: false,
             last_commit: now,
             last_seal: now,
             identity,
@@ -271,11 +278,18 @@ impl ShardChain {
             Phase::Publishing(batch) => Some(Action::Publish {
                 batch: batch.clone(),
             }),
+            Phase::Checking => Some(Action::ListAfter {
+                version: self.version,
+            }),
             Phase::Idle | Phase::Fenced { .. } => None,
         })
     }
 
     fn leave_idle(&mut self, now: Monotonic) -> Result<(), ChainError> {
+        if self.taken && std::mem::take(&mut self.doubted) {
+            self.phase = Phase::Checking;
+            return Ok(());
+        }
         if let Some(batch) = self.outbox.front().filter(|_| !self.releasing) {
             self.phase = Phase::Publishing(batch.clone());
             return Ok(());
@@ -396,7 +410,8 @@ impl ShardChain {
                 self.committed_read_through = frozen.read_through;
                 Phase::Idle
             }
-            (Phase::Listing(_), Some(version)) => Phase::Fenced { version },
+            (Phase::Checking, None) => Phase::Idle,
+            (Phase::Listing(_) | Phase::Checking, Some(version)) => Phase::Fenced { version },
             (other, _) => other,
         };
     }
@@ -532,6 +547,16 @@ impl ShardChain {
         counters.lost_seconds += seconds;
     }
 
+    /// Something says that the shard may have another owner: the chain is listed before anything else is done.
+    pub fn doubt(&mut self) {
+        self.doubted = true;
+    }
+
+    /// True until the chain has been listed since [`ShardChain::doubt`].
+    pub fn is_doubted(&self) -> bool {
+        self.doubted || matches!(self.phase, Phase::Checking)
+    }
+
     fn note_pressure(&mut self) {
         if self.unpublished_bytes() > self.pace.max_outbox {
             self.back_pressure = true;
@@ -576,8 +601,10 @@ impl ShardChain {
             return self.state.is_dirty().then_some(self.last_commit);
         }
         let unsettled = !self.state.unsealed().is_empty() || self.state.is_dirty();
-        let now_due =
-            (self.flushes() && unsettled) || !self.outbox.is_empty() || self.read_through_is_due();
+        let now_due = self.doubted
+            || (self.flushes() && unsettled)
+            || !self.outbox.is_empty()
+            || self.read_through_is_due();
         if now_due {
             return Some(self.last_commit); // it has passed
         }

@@ -252,6 +252,32 @@ fn a_take_is_fenced_by_a_version_above_it_even_if_its_own_create_won() {
 }
 
 #[test]
+fn a_doubted_chain_is_listed_before_anything_else_and_goes_on_when_it_is_still_ours() {
+    let mut store = Store::default();
+    let mut chain = take(0, first_state(), Monotonic(0));
+    for _ in 0..3 {
+        carry_out(&mut store, &mut chain, Monotonic(0), Fate::Fine);
+    }
+    let version = chain.version();
+    let (meta, data) = &ticks(&[(0, 0)])[0];
+    chain.apply(meta, data, Monotonic(0));
+    for above in [None, Some(version + 1)] {
+        chain.doubt();
+        let action = chain.poll(Monotonic(100)).unwrap();
+        assert_eq!(action, Some(Action::ListAfter { version }));
+        assert!(chain.is_doubted());
+        chain.listed(above);
+        assert!(!chain.is_doubted());
+        assert_eq!((chain.fenced_by(), chain.version()), (above, version));
+        if above.is_none() {
+            assert!(chain.wants_records());
+        }
+    }
+    assert!(!chain.wants_records());
+    assert_eq!(chain.poll(Monotonic(200)).unwrap(), None);
+}
+
+#[test]
 fn bytes_are_the_same_until_the_outcome_is_known() {
     let mut chain = take(0, first_state(), Monotonic(0));
     let first = chain.poll(Monotonic(0)).unwrap();

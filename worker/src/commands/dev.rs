@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use stockstream_crds::path::StoragePath;
 use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
-use stockstream_crds::spec::OnDataLoss;
+use stockstream_crds::spec::{Consumer, OnDataLoss};
 use stockstream_crds::{Pipeline, SourceSettings};
 use stockstream_local::{KinesisOptions, Server};
 use tokio::task::JoinHandle;
@@ -21,7 +21,7 @@ use crate::cli::{DevArgs, Failure, GlobalArgs, Outcome};
 use crate::pipeline::{Orders, PipelineError, Stores, StreamSource, run_stream};
 use crate::replay::options::ReplayOptions;
 use crate::replay::progress::{ConsoleObserver, Observer as ReplayObserver, Silent};
-use crate::source::kinesis::SdkStream;
+use crate::source::kinesis::{SdkStream, consumer_name};
 use crate::storage::{Store, StoreOptions};
 
 /// Shards of a stream that scales on demand when it is made here, as on AWS.
@@ -82,14 +82,15 @@ async fn stream(
     make_stream(&client, settings, &args.data_dir).await?;
     let mut session = Session::begin(pipeline, &stores, manner(&args, Some(&endpoint))).await?;
     session.tell_listening("Kinesis", endpoint.clone());
-    let reader = shared(SdkStream::new(
-        client.clone(),
-        settings.stream_name.as_str(),
-    ));
+    let mut reader = SdkStream::new(client.clone(), settings.stream_name.as_str());
+    if settings.consumer == Consumer::EnhancedFanOut {
+        let consumer = consumer_name(pipeline.namespace(), pipeline.name());
+        reader = reader.with_consumer(consumer);
+    }
     let source = StreamSource {
         pipeline: pipeline.clone(),
         stores,
-        client: reader,
+        client: shared(reader),
         host: session.host.clone(),
         // The embedded stream stands still while nobody runs it: a laptop that was closed for a week has lost nothing.
         on_data_loss: Some(OnDataLoss::Continue),

@@ -8,7 +8,7 @@ use super::validate::load;
 use super::{Program, aws, files};
 use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, WorkerArgs};
 use crate::pipeline::{Stores, StreamSource, run_stream};
-use crate::source::kinesis::SdkStream;
+use crate::source::kinesis::{SdkStream, consumer_name};
 use crate::storage::{Store, StoreOptions};
 
 /// `stockstream worker`.
@@ -37,11 +37,15 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
     let task = match pipeline.source() {
         SourceSettings::Kinesis(kinesis) => {
             let client = aws::kinesis(region, endpoint).await?;
-            let stream = shared(SdkStream::new(client, kinesis.stream_name.as_str()));
+            let mut stream = SdkStream::new(client, kinesis.stream_name.as_str());
+            if kinesis.consumer == Consumer::EnhancedFanOut {
+                let consumer = consumer_name(pipeline.namespace(), pipeline.name());
+                stream = stream.with_consumer(consumer);
+            }
             let source = StreamSource {
                 pipeline: pipeline.clone(),
                 stores,
-                client: stream,
+                client: shared(stream),
                 host: session.host.clone(),
                 on_data_loss: None,
             };
@@ -63,16 +67,6 @@ fn warn_of_what_comes_later(pipeline: &Pipeline) {
             event = "not_yet",
             field = "spec.catalog",
             "partitions aren't registered in Glue by this release: run MSCK REPAIR TABLE, or use partition projection"
-        );
-    }
-    let fan_out = pipeline
-        .kinesis()
-        .is_some_and(|kinesis| kinesis.consumer == Consumer::EnhancedFanOut);
-    if fan_out {
-        tracing::warn!(
-            event = "not_yet",
-            field = "spec.source.kinesis.consumer",
-            "enhanced fan-out comes with a later release: shards are polled"
         );
     }
 }

@@ -1,6 +1,6 @@
-//! What a shard's runner is fed with, and the task that polls Kinesis for it.
+//! What a shard's runner is fed with, and the task that reads Kinesis for it.
 //!
-//! Owns reading ahead by one reply. Must never apply anything: it hands over in order and stops when nobody listens.
+//! Owns reading ahead by one reply, and whether records are polled or pushed. Must never apply anything: it hands over in order and stops when nobody listens.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,14 @@ use stockstream_core::sequence::Position;
 use stockstream_core::state::RecordMeta;
 use stockstream_core::time::{Micros, Monotonic};
 use stockstream_crds::spec::OnDataLoss;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::error::PipelineError;
 use crate::ambient;
 use crate::clock::{Clock, micros};
 use crate::source::kinesis::{
-    ReaderSettings, Reading, ShardReader, StreamClient, StreamDescription, StreamError,
+    Pushed, ReaderSettings, Reading, ShardReader, StreamClient, StreamDescription, StreamError,
+    Subscribed, Subscriber,
 };
 
 /// What comes from the source, in the shard's order.
@@ -56,6 +57,11 @@ pub enum Input {
     },
     /// A call failed; it is tried again.
     Trouble(StreamError),
+    /// Enhanced fan-out: how the last call ended. Refused, the shard is polled.
+    FanOut(Result<(), StreamError>),
+    /// A subscription ended as if another worker had taken it over: it isn't renewed before the chain was found to be
+    /// still ours, which this tells.
+    Evicted(oneshot::Sender<()>),
     /// Reading can't go on.
     Failed(PipelineError),
 }
@@ -155,6 +161,7 @@ pub fn poll_kinesis(
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
     let client = guard.client().clone();
     let position = start.position.clone();
+    let subscriber = Subscriber::new(client.clone(), &start.shard);
     let reader = ShardReader::new(client, clock.clone(), &start.shard, settings, position);
     ambient::spawn(async move {
         let mut poll = Poll {
@@ -162,6 +169,9 @@ pub fn poll_kinesis(
             guard,
             clock,
             reader,
+            subscriber,
+            still_ours: None,
+            polled: false,
             start,
             sender: sender.clone(),
         };
@@ -178,6 +188,11 @@ struct Poll {
     guard: Arc<IncarnationGuard>,
     clock: Clock,
     reader: ShardReader,
+    subscriber: Option<Subscriber>,
+    /// Tells when the chain was found to be ours after a subscription was taken over.
+    still_ours: Option<oneshot::Receiver<()>>,
+    /// After a take reading begins by polling: the subscription of the owner before may stand in the way.
+    polled: bool,
     start: PollStart,
     /// When the last read was asked for, by the clock; `None` before the first.
     read_at: Option<Micros>,
@@ -203,6 +218,9 @@ impl Poll {
     }
 
     async fn next(&mut self) -> Input {
+        if let Some(input) = self.next_pushed().await {
+            return input;
+        }
         if self.reader.needs_iterator()
             && let Err(input) = self.enter().await
         {
@@ -214,13 +232,87 @@ impl Poll {
         let asked = self.clock.wall();
         match self.reader.read().await {
             Ok(reading) => {
-                self.read_at = Some(asked);
-                self.note(&reading);
-                self.lost_by_distance(&reading)
-                    .unwrap_or_else(|| handed_over(reading))
+                self.polled = true;
+                self.hand_over(asked, reading)
             }
             Err(StreamError::ExpiredIterator) => Input::Behind(0),
             Err(error) => self.judge(error).await,
+        }
+    }
+
+    fn hand_over(&mut self, asked: Micros, reading: Reading) -> Input {
+        self.read_at = Some(asked);
+        self.note(&reading);
+        self.lost_by_distance(&reading)
+            .unwrap_or_else(|| handed_over(reading))
+    }
+
+    /// What the subscription brings, or what became of subscribing; `None` when the shard is to be polled.
+    async fn next_pushed(&mut self) -> Option<Input> {
+        if !self.subscriber.as_mut()?.is_live() {
+            return self.subscribe().await;
+        }
+        if let Some(lost) = self.lost_by_pausing().await {
+            return Some(lost);
+        }
+        let asked = self.clock.wall();
+        match self.subscriber.as_mut()?.next().await {
+            Ok(Pushed::Reading(reading)) => {
+                if let Reading::Records { records, .. } = &reading
+                    && let Some(last) = records.last()
+                {
+                    self.reader.go_on_after(last.sequence.clone());
+                }
+                Some(self.hand_over(asked, reading))
+            }
+            Ok(Pushed::Quiet) => Some(self.look_at_tip().await),
+            Ok(Pushed::Over) => None,
+            Ok(Pushed::Evicted) => {
+                let (sender, receiver) = oneshot::channel();
+                self.still_ours = Some(receiver);
+                Some(Input::Evicted(sender))
+            }
+            Err(error) => Some(Input::Trouble(error)),
+        }
+    }
+
+    /// Subscribes when it's time to.
+    async fn subscribe(&mut self) -> Option<Input> {
+        if let Some(still_ours) = &mut self.still_ours {
+            // The runner, which would tell, is gone when it found another owner: then nobody listens here either.
+            still_ours.try_recv().ok()?;
+            self.still_ours = None;
+        }
+        let subscriber = self.subscriber.as_mut().filter(|_| self.polled)?;
+        if !subscriber.is_due() {
+            return None;
+        }
+        match subscriber.subscribe(self.reader.position()).await {
+            Subscribed::Yes => {}
+            Subscribed::NotYet(error) => {
+                tracing::debug!(event = "subscription_later", shard = %self.start.shard, cause = %error);
+                return None;
+            }
+            Subscribed::Refused(error) => return Some(Input::FanOut(Err(error))),
+        }
+        let confirmed = self.guard.confirm(self.clock.monotonic()).await;
+        if !matches!(confirmed, Ok(true)) {
+            self.subscriber.as_mut()?.drop_subscription();
+        }
+        Some(match confirmed {
+            Ok(true) => Input::FanOut(Ok(())),
+            Ok(false) => self.changed().await,
+            Err(error) => Input::Trouble(error),
+        })
+    }
+
+    /// A subscription is quiet: one poll tells whether the shard is.
+    async fn look_at_tip(&mut self) -> Input {
+        let asked = self.clock.wall();
+        match self.reader.look_at_tip().await {
+            Ok(Some((sent, wall))) => self.hand_over(asked, Reading::EmptyAtTip { sent, wall }),
+            Ok(None) | Err(StreamError::ExpiredIterator) => Input::Behind(0),
+            Err(error) => Input::Trouble(error),
         }
     }
 

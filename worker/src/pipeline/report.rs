@@ -37,6 +37,8 @@ const KEYED_BY_TICKER: &str = "KeyedByTicker";
 const WITHIN_LIMITS: &str = "WithinLimits";
 /// The condition about the store.
 const STORE_READY: &str = "StoreReady";
+/// The condition about enhanced fan-out.
+const FAN_OUT: &str = "EnhancedFanOut";
 /// The condition about the stream.
 const STREAM_READY: &str = "StreamReady";
 
@@ -238,6 +240,22 @@ impl ShardWatch {
             error.reason(),
             &error.to_string(),
         );
+    }
+
+    /// A subscription was accepted, or refused in a way that somebody has to change.
+    pub fn fan_out(&mut self, outcome: Result<(), StreamError>) {
+        let Err(error) = outcome else {
+            let message = "shards are read by enhanced fan-out";
+            return self.condition(FAN_OUT, ConditionStatus::True, "Subscribed", message);
+        };
+        let message = format!("shards are polled instead: {error}");
+        tracing::warn!(event = "fan_out_refused", shard = %self.shard, cause = %error, "polling instead");
+        self.condition(FAN_OUT, ConditionStatus::False, error.reason(), &message);
+    }
+
+    /// A subscription was taken over: the chain tells whether the shard was.
+    pub fn evicted(&self) {
+        tracing::info!(event = "subscription_taken_over", shard = %self.shard, "listing the chain before it is renewed");
     }
 
     /// A reply came; `behind` in milliseconds, `None` for files.

@@ -15,7 +15,7 @@ use stockstream_core::codec::DEFAULT_FORMAT;
 use stockstream_core::lineage::Head;
 use stockstream_core::state::{Applied, RecordMeta};
 use stockstream_core::time::Monotonic;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 
@@ -118,6 +118,8 @@ pub struct ShardRunner {
     stop_by: Option<Instant>,
     start_feed: Option<StartFeed>,
     feed: Option<mpsc::Receiver<Input>>,
+    /// A feed that waits to hear whether the chain is still ours.
+    still_ours: Option<oneshot::Sender<()>>,
     waiting: VecDeque<(RecordMeta, Bytes)>,
     marks: Option<Vec<u64>>,
     in_flight: Option<InFlight>,
@@ -167,6 +169,7 @@ impl ShardRunner {
             stop_by: None,
             start_feed: Some(start_feed),
             feed: None,
+            still_ours: None,
             waiting: VecDeque::new(),
             marks: None,
             in_flight: None,
@@ -299,6 +302,13 @@ impl ShardRunner {
                     self.lifetime = None;
                 }
                 actions::report(&mut self.chain, outcome);
+                if !self.chain.is_doubted()
+                    && self.chain.fenced_by().is_none()
+                    && let Some(still_ours) = self.still_ours.take()
+                {
+                    // A feed that ended meanwhile doesn't need to know.
+                    let _ = still_ours.send(());
+                }
                 self.is_take &= !self.chain.is_taken();
                 self.tell_news();
                 Ok(())
@@ -392,6 +402,12 @@ impl ShardRunner {
             }
             Input::Trouble(error) => {
                 self.watch.stream_trouble(&error);
+            }
+            Input::FanOut(outcome) => self.watch.fan_out(outcome),
+            Input::Evicted(still_ours) => {
+                self.watch.evicted();
+                self.chain.doubt();
+                self.still_ours = Some(still_ours);
             }
             Input::Failed(error) => return Err(error),
         }

@@ -3,11 +3,15 @@
 //! Owns the few calls that reading needs, as a trait: the AWS SDK stands behind it in production, and the embedded log
 //! in the simulation. Must never know windows, checkpoints or rows.
 
+mod consumer;
 mod reader;
 mod sdk;
+mod subscriber;
 
+pub use consumer::consumer_name;
 pub use reader::{ReaderSettings, Reading, ShardReader};
 pub use sdk::SdkStream;
+pub use subscriber::{Pushed, Subscribed, Subscriber};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -119,6 +123,16 @@ pub enum StreamError {
         /// What the SDK said.
         detail: String,
     },
+    /// Something else has it: another subscriber.
+    #[error("{operation} on stream {stream:?} found it in use: {detail}")]
+    InUse {
+        /// The stream.
+        stream: String,
+        /// The call.
+        operation: &'static str,
+        /// The service's words.
+        detail: String,
+    },
     /// A permission is missing.
     #[error(
         "{operation} on stream {stream:?} was refused: {detail}. Allow kinesis:{operation} on the stream's ARN to the worker's role"
@@ -161,6 +175,7 @@ impl StreamError {
             StreamError::Throttled { .. }
                 | StreamError::Unavailable { .. }
                 | StreamError::ExpiredIterator
+                | StreamError::InUse { .. }
         )
     }
 
@@ -171,11 +186,35 @@ impl StreamError {
             StreamError::ExpiredIterator => "ExpiredIterator",
             StreamError::Throttled { .. } => "StreamThrottled",
             StreamError::Credentials { .. } => "StreamCredentials",
+            StreamError::InUse { .. } => "StreamInUse",
             StreamError::AccessDenied { .. } => "StreamAccessDenied",
             StreamError::Invalid { .. } => "StreamInvalidArgument",
             StreamError::Unavailable { .. } => "StreamUnavailable",
         }
     }
+}
+
+/// The operation that registers a consumer.
+const REGISTER: &str = "RegisterStreamConsumer";
+
+/// What a subscription pushes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PushedEvent {
+    /// Records in the shard's order; may be none.
+    pub records: Vec<StreamRecord>,
+    /// How far behind the tip the event is.
+    pub millis_behind_latest: i64,
+    /// The shards that follow, at the shard's end.
+    pub children: Vec<String>,
+    /// True when nothing of the shard is left after it.
+    pub is_last: bool,
+}
+
+/// A subscription to a shard.
+#[async_trait]
+pub trait Subscription: Send + Sync {
+    /// The next event; `None` when it has ended. What isn't asked for stays with the stream.
+    async fn next(&mut self) -> Result<Option<PushedEvent>, StreamError>;
 }
 
 /// What reading a stream takes.
@@ -195,4 +234,23 @@ pub trait StreamClient: Send + Sync + std::fmt::Debug {
 
     /// Reads at most `limit` records.
     async fn get_records(&self, iterator: &str, limit: i32) -> Result<Reply, StreamError>;
+
+    /// True when the pipeline has a consumer of its own, so that [`StreamClient::subscribe`] may be called.
+    fn has_fan_out(&self) -> bool {
+        false
+    }
+
+    /// Subscribes the pipeline's own consumer to a shard from a position, which must not be final. The consumer is
+    /// registered when it isn't yet.
+    async fn subscribe(
+        &self,
+        _shard: &str,
+        _position: &Position,
+    ) -> Result<Box<dyn Subscription>, StreamError> {
+        Err(StreamError::Unavailable {
+            stream: self.name().to_owned(),
+            operation: "SubscribeToShard",
+            detail: "this client only polls".to_owned(),
+        })
+    }
 }

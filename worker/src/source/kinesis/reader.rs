@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stockstream_core::mutants::{Mutant, broken};
-use stockstream_core::sequence::Position;
+use stockstream_core::sequence::{Position, SequenceNumber};
 use stockstream_core::time::{Micros, Monotonic};
 use tokio::time::Instant;
 
@@ -82,6 +82,8 @@ pub struct ShardReader {
     /// After the last record handed out.
     position: Position,
     iterator: Option<String>,
+    /// Of the same position, for looks at the tip while a subscription brings the records.
+    tip_iterator: Option<String>,
     not_before: Instant,
     pause: Duration,
 }
@@ -102,6 +104,7 @@ impl ShardReader {
             settings,
             position,
             iterator: None,
+            tip_iterator: None,
             not_before: Instant::now(),
             pause: FIRST_PAUSE,
         }
@@ -136,6 +139,37 @@ impl ShardReader {
     pub fn forget_iterator(&mut self) {
         self.iterator = None;
         self.back_off();
+    }
+
+    /// Where reading goes on.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// Records up to this one were handed out by a subscription.
+    pub fn go_on_after(&mut self, sequence: SequenceNumber) {
+        self.position = Position::After(sequence);
+        self.iterator = None;
+        self.tip_iterator = None;
+    }
+
+    /// Looks once, without taking anything, whether there is anything after the position: `Some` with the sending time
+    /// when the reply was empty and at the tip.
+    ///
+    /// # Errors
+    /// The stream's fault.
+    pub async fn look_at_tip(&mut self) -> Result<Option<(Monotonic, Micros)>, StreamError> {
+        tokio::time::sleep_until(self.not_before).await;
+        let iterator = match self.tip_iterator.take() {
+            Some(iterator) => iterator,
+            None => self.client.iterator(&self.shard, &self.position).await?,
+        };
+        let (sent, wall) = (self.clock.monotonic(), self.clock.wall());
+        let reply = self.client.get_records(&iterator, 1).await?;
+        self.not_before = Instant::now() + self.settings.interval;
+        let empty = reply.records.is_empty() && reply.millis_behind_latest == 0;
+        self.tip_iterator = reply.next.filter(|_| reply.records.is_empty());
+        Ok((empty && self.tip_iterator.is_some()).then_some((sent, wall)))
     }
 
     /// Waits until the pace allows it, and reads once. After an error the pause is in the pace already: call again.
@@ -174,6 +208,7 @@ impl ShardReader {
         self.keep_pace(&reply.records);
         if let Some(last) = reply.records.last() {
             self.position = Position::After(last.sequence.clone());
+            self.tip_iterator = None;
             // The end is told by the next, empty reply, so that no record can be lost with it.
             if reply.next.is_none() {
                 self.iterator = None;

@@ -14,31 +14,55 @@ use stockstream_core::hash::HashRange;
 use stockstream_core::sequence::{Position, SequenceNumber};
 use stockstream_core::time::Micros;
 
+use super::consumer::Consumer;
 use super::{
     ListedShard, Listing, Reply, StreamClient, StreamDescription, StreamError, StreamRecord,
+    Subscription,
 };
 
 /// A stream through the AWS SDK.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct SdkStream {
     client: Client,
-    name: String,
+    words: Words,
+    consumer: Option<Consumer>,
 }
 
 impl SdkStream {
-    /// The stream of this name.
+    /// The stream of this name, to be polled.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
         SdkStream {
             client,
-            name: name.into(),
+            words: Words {
+                stream: name.into(),
+            },
+            consumer: None,
         }
     }
 
-    fn fault<E>(&self, operation: &'static str, error: &SdkError<E>) -> StreamError
+    /// The same, by enhanced fan-out with a consumer of this name.
+    #[must_use]
+    pub fn with_consumer(self, name: String) -> Self {
+        SdkStream {
+            consumer: Some(Consumer::new(name)),
+            ..self
+        }
+    }
+}
+
+/// What errors say of the stream.
+#[derive(Clone, Debug)]
+pub(super) struct Words {
+    pub(super) stream: String,
+}
+
+impl Words {
+    pub(super) fn fault<E, R>(&self, operation: &'static str, error: &SdkError<E, R>) -> StreamError
     where
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+        R: std::fmt::Debug + Send + Sync + 'static,
     {
-        let stream = self.name.clone();
+        let stream = self.stream.clone();
         let code = error.code().unwrap_or_default();
         let detail = match error.message() {
             Some(message) => message.to_owned(),
@@ -65,6 +89,11 @@ impl SdkStream {
                 operation,
                 detail,
             },
+            "ResourceInUseException" => StreamError::InUse {
+                stream,
+                operation,
+                detail,
+            },
             "InvalidArgumentException" | "ValidationException" => StreamError::Invalid {
                 stream,
                 operation,
@@ -84,50 +113,55 @@ impl SdkStream {
         }
     }
 
-    fn odd(&self, operation: &'static str, detail: impl Into<String>) -> StreamError {
+    pub(super) fn odd(&self, operation: &'static str, detail: impl Into<String>) -> StreamError {
         StreamError::Unavailable {
-            stream: self.name.clone(),
+            stream: self.stream.clone(),
             operation,
             detail: detail.into(),
         }
     }
+}
 
-    fn listed(&self, shard: Shard) -> Result<ListedShard, StreamError> {
-        let range = shard
-            .hash_key_range()
-            .and_then(|range| HashRange::parse(range.starting_hash_key(), range.ending_hash_key()));
-        let closed = shard
-            .sequence_number_range()
-            .is_some_and(|range| range.ending_sequence_number().is_some());
-        Ok(ListedShard {
-            range: range.ok_or_else(|| {
-                self.odd(
-                    "ListShards",
-                    format!("{} has no hash-key range", shard.shard_id),
-                )
-            })?,
-            parents: [shard.parent_shard_id, shard.adjacent_parent_shard_id]
-                .into_iter()
-                .flatten()
-                .collect(),
-            id: shard.shard_id,
-            closed,
-        })
-    }
+fn listed(words: &Words, shard: Shard) -> Result<ListedShard, StreamError> {
+    let range = shard
+        .hash_key_range()
+        .and_then(|range| HashRange::parse(range.starting_hash_key(), range.ending_hash_key()));
+    let closed = shard
+        .sequence_number_range()
+        .is_some_and(|range| range.ending_sequence_number().is_some());
+    Ok(ListedShard {
+        range: range.ok_or_else(|| {
+            words.odd(
+                "ListShards",
+                format!("{} has no hash-key range", shard.shard_id),
+            )
+        })?,
+        parents: [shard.parent_shard_id, shard.adjacent_parent_shard_id]
+            .into_iter()
+            .flatten()
+            .collect(),
+        id: shard.shard_id,
+        closed,
+    })
+}
 
-    fn record(&self, record: Record) -> Result<StreamRecord, StreamError> {
-        let sequence = SequenceNumber::parse(&record.sequence_number)
-            .map_err(|error| self.odd("GetRecords", error.to_string()))?;
-        let arrival = record
-            .approximate_arrival_timestamp
-            .and_then(|arrival| arrival.to_millis().ok())
-            .ok_or_else(|| self.odd("GetRecords", format!("record {sequence} has no arrival")))?;
-        Ok(StreamRecord {
-            sequence,
-            arrival: Micros::from_millis(arrival),
-            data: Bytes::from(record.data.into_inner()),
-        })
-    }
+/// A record as an operation brought it.
+pub(super) fn record(
+    words: &Words,
+    operation: &'static str,
+    record: Record,
+) -> Result<StreamRecord, StreamError> {
+    let sequence = SequenceNumber::parse(&record.sequence_number)
+        .map_err(|error| words.odd(operation, error.to_string()))?;
+    let arrival = record
+        .approximate_arrival_timestamp
+        .and_then(|arrival| arrival.to_millis().ok())
+        .ok_or_else(|| words.odd(operation, format!("record {sequence} has no arrival")))?;
+    Ok(StreamRecord {
+        sequence,
+        arrival: Micros::from_millis(arrival),
+        data: Bytes::from(record.data.into_inner()),
+    })
 }
 
 /// An error and its causes, in one line for people.
@@ -148,7 +182,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 #[async_trait]
 impl StreamClient for SdkStream {
     fn name(&self) -> &str {
-        &self.name
+        &self.words.stream
     }
 
     async fn describe(&self) -> Result<StreamDescription, StreamError> {
@@ -156,18 +190,18 @@ impl StreamClient for SdkStream {
         let reply = self
             .client
             .describe_stream_summary()
-            .stream_name(&self.name)
+            .stream_name(&self.words.stream)
             .send()
             .await
-            .map_err(|error| self.fault(OPERATION, &error))?;
+            .map_err(|error| self.words.fault(OPERATION, &error))?;
         let summary = reply
             .stream_description_summary
-            .ok_or_else(|| self.odd(OPERATION, "the answer holds no description"))?;
+            .ok_or_else(|| self.words.odd(OPERATION, "the answer holds no description"))?;
         Ok(StreamDescription {
             created_millis: summary
                 .stream_creation_timestamp
                 .to_millis()
-                .map_err(|error| self.odd(OPERATION, error.to_string()))?,
+                .map_err(|error| self.words.odd(OPERATION, error.to_string()))?,
             is_active: matches!(
                 summary.stream_status,
                 StreamStatus::Active | StreamStatus::Updating
@@ -185,7 +219,7 @@ impl StreamClient for SdkStream {
                     .r#type(ShardFilterType::AtTimestamp)
                     .timestamp(DateTime::from_millis(millis))
                     .build()
-                    .map_err(|error| self.odd(OPERATION, error.to_string()))?,
+                    .map_err(|error| self.words.odd(OPERATION, error.to_string()))?,
             ),
         };
         let mut shards = Vec::new();
@@ -196,19 +230,19 @@ impl StreamClient for SdkStream {
                 // With a token nothing else may be named.
                 Some(token) => request.next_token(token),
                 None => request
-                    .stream_name(&self.name)
+                    .stream_name(&self.words.stream)
                     .set_shard_filter(filter.clone()),
             };
             let reply = request
                 .send()
                 .await
-                .map_err(|error| self.fault(OPERATION, &error))?;
+                .map_err(|error| self.words.fault(OPERATION, &error))?;
             for shard in reply.shards.unwrap_or_default() {
-                shards.push(self.listed(shard)?);
+                shards.push(listed(&self.words, shard)?);
             }
             match reply.next_token {
                 Some(next) if token.as_ref() != Some(&next) => token = Some(next),
-                Some(_) => return Err(self.odd(OPERATION, "the same page came twice")),
+                Some(_) => return Err(self.words.odd(OPERATION, "the same page came twice")),
                 None => return Ok(shards),
             }
         }
@@ -219,7 +253,7 @@ impl StreamClient for SdkStream {
         let request = self
             .client
             .get_shard_iterator()
-            .stream_name(&self.name)
+            .stream_name(&self.words.stream)
             .shard_id(shard);
         let request = match position {
             Position::TrimHorizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
@@ -231,16 +265,18 @@ impl StreamClient for SdkStream {
                 .shard_iterator_type(ShardIteratorType::AfterSequenceNumber)
                 .starting_sequence_number(sequence.to_string()),
             Position::ShardEnd | Position::StreamGone => {
-                return Err(self.odd(OPERATION, format!("{shard} is at {position}")));
+                return Err(self
+                    .words
+                    .odd(OPERATION, format!("{shard} is at {position}")));
             }
         };
         let reply = request
             .send()
             .await
-            .map_err(|error| self.fault(OPERATION, &error))?;
+            .map_err(|error| self.words.fault(OPERATION, &error))?;
         reply
             .shard_iterator
-            .ok_or_else(|| self.odd(OPERATION, "the answer holds no iterator"))
+            .ok_or_else(|| self.words.odd(OPERATION, "the answer holds no iterator"))
     }
 
     async fn get_records(&self, iterator: &str, limit: i32) -> Result<Reply, StreamError> {
@@ -252,11 +288,11 @@ impl StreamClient for SdkStream {
             .limit(limit)
             .send()
             .await
-            .map_err(|error| self.fault(OPERATION, &error))?;
+            .map_err(|error| self.words.fault(OPERATION, &error))?;
         let records: Result<Vec<StreamRecord>, StreamError> = reply
             .records
             .into_iter()
-            .map(|record| self.record(record))
+            .map(|found| record(&self.words, OPERATION, found))
             .collect();
         Ok(Reply {
             records: records?,
@@ -269,5 +305,24 @@ impl StreamClient for SdkStream {
                 .map(|child| child.shard_id)
                 .collect(),
         })
+    }
+
+    fn has_fan_out(&self) -> bool {
+        self.consumer.is_some()
+    }
+
+    async fn subscribe(
+        &self,
+        shard: &str,
+        position: &Position,
+    ) -> Result<Box<dyn Subscription>, StreamError> {
+        let Some(consumer) = &self.consumer else {
+            return Err(self
+                .words
+                .odd("SubscribeToShard", "the pipeline has no consumer"));
+        };
+        consumer
+            .subscribe(&self.client, &self.words, shard, position)
+            .await
     }
 }
