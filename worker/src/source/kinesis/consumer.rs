@@ -5,7 +5,7 @@
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::StalledStreamProtectionConfig;
-use aws_sdk_kinesis::error::ProvideErrorMetadata;
+use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::primitives::event_stream::EventReceiver;
 use aws_sdk_kinesis::types::error::SubscribeToShardEventStreamError;
@@ -172,10 +172,26 @@ impl Subscription for Events {
                 // A kind of event that this release doesn't know holds no records.
                 Ok(Some(_)) => {}
                 Ok(None) => return Ok(None),
-                Err(error) => return Err(self.words.fault(SUBSCRIBE, &error)),
+                Err(error) => return Err(ended(&self.words, &error)),
             }
         }
     }
+}
+
+/// Why a subscription ended. The errors that its events bring have no code of their own in the SDK.
+fn ended<R>(words: &Words, error: &SdkError<SubscribeToShardEventStreamError, R>) -> StreamError
+where
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    use SubscribeToShardEventStreamError as Kind;
+    let code = match error.as_service_error() {
+        Some(Kind::ResourceInUseException(_)) => "ResourceInUseException",
+        Some(Kind::ResourceNotFoundException(_)) => "ResourceNotFoundException",
+        Some(Kind::KmsAccessDeniedException(_)) => "KMSAccessDeniedException",
+        Some(Kind::KmsThrottlingException(_)) => "KMSThrottlingException",
+        _ => return words.fault(SUBSCRIBE, error),
+    };
+    words.coded(SUBSCRIBE, code, error.message().unwrap_or(code).to_owned())
 }
 
 fn pushed(words: &Words, event: SubscribeToShardEvent) -> Result<PushedEvent, StreamError> {

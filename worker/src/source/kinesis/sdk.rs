@@ -62,12 +62,16 @@ impl Words {
         E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
         R: std::fmt::Debug + Send + Sync + 'static,
     {
-        let stream = self.stream.clone();
-        let code = error.code().unwrap_or_default();
         let detail = match error.message() {
             Some(message) => message.to_owned(),
             None => causes(error),
         };
+        self.coded(operation, error.code().unwrap_or_default(), detail)
+    }
+
+    /// A fault by AWS's name for it.
+    pub(super) fn coded(&self, operation: &'static str, code: &str, detail: String) -> StreamError {
+        let stream = self.stream.clone();
         match code {
             "ResourceNotFoundException" => StreamError::NotFound { stream, operation },
             "ExpiredIteratorException" => StreamError::ExpiredIterator,
