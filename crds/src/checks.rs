@@ -18,6 +18,10 @@ use crate::walk::{join, parent};
 
 /// The fewest bytes `state.maxOutbox` may have: one row group of a small file.
 const MIN_OUTBOX: ByteSize = ByteSize::from_bytes(64 << 10);
+/// The fewest bytes `source.kinesis.maxReadAhead` may have: one reply of GetRecords, and some of others.
+const MIN_READ_AHEAD: ByteSize = ByteSize::from_bytes(16 << 20);
+/// The most bytes `source.kinesis.maxReadAhead` may have: more memory than a worker should be given.
+const MAX_READ_AHEAD: ByteSize = ByteSize::from_bytes(64 << 30);
 /// The most bytes `state.maxOutbox` may have: it is held in memory and in a checkpoint.
 const MAX_OUTBOX: ByteSize = ByteSize::from_bytes(1 << 30);
 
@@ -56,6 +60,7 @@ pub(crate) fn all(fields: &Fields<'_>) -> Vec<SpecError> {
         whole_milliseconds(fields),
         whole_heartbeats(fields),
         outbox_size(fields),
+        read_ahead_size(fields),
     ]
     .into_iter()
     .flatten()
@@ -121,6 +126,16 @@ fn outbox_size(fields: &Fields<'_>) -> Option<SpecError> {
         SpecError::new(PATH, Problem::OutOfRange, "the value is out of range")
             .found(size.to_string())
             .allowed(format!("from {MIN_OUTBOX} to {MAX_OUTBOX}"))
+    })
+}
+
+fn read_ahead_size(fields: &Fields<'_>) -> Option<SpecError> {
+    const PATH: &str = "spec.source.kinesis.maxReadAhead";
+    let size: ByteSize = fields.get(PATH)?;
+    (size < MIN_READ_AHEAD || size > MAX_READ_AHEAD).then(|| {
+        SpecError::new(PATH, Problem::OutOfRange, "the value is out of range")
+            .found(size.to_string())
+            .allowed(format!("from {MIN_READ_AHEAD} to {MAX_READ_AHEAD}"))
     })
 }
 

@@ -63,6 +63,8 @@ pub struct KinesisSettings {
     pub management: Management,
     /// How shards are read.
     pub consumer: Consumer,
+    /// Bytes that a worker may have read, over all its shards, and not yet applied.
+    pub max_read_ahead_bytes: u64,
     /// What happens when ticks were lost.
     pub on_data_loss: OnDataLoss,
 }
@@ -359,6 +361,7 @@ fn source(spec: &StockStreamSpec) -> Option<SourceSettings> {
             retention: kinesis.retention.get(),
             management: kinesis.management,
             consumer: kinesis.consumer,
+            max_read_ahead_bytes: kinesis.max_read_ahead.bytes(),
             on_data_loss: kinesis.on_data_loss,
         }),
         (None, Some(files)) => SourceSettings::Files(FilesSettings {

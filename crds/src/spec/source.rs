@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::duration::GoDuration;
+use crate::quantity::ByteSize;
 
 /// Where ticks come from. Exactly one of `kinesis` and `files`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -72,6 +73,11 @@ pub struct KinesisSource {
     #[serde(default)]
     pub consumer: Consumer,
 
+    /// Bytes that a worker may have read, over all its shards, and not yet applied, from 16Mi to 64Gi. When
+    /// rows can't be written as fast as ticks come, reading waits here and memory doesn't grow.
+    #[serde(default = "default_max_read_ahead")]
+    pub max_read_ahead: ByteSize,
+
     /// What happens when ticks were trimmed from the stream before they were read. Fail: the shard stops
     /// with a condition, and somebody decides. Continue: reading goes on at the oldest tick there is, and
     /// the loss is counted in seconds.
@@ -85,6 +91,10 @@ fn default_region() -> String {
 
 const fn default_retention() -> GoDuration {
     GoDuration::from_secs(24 * 3_600)
+}
+
+const fn default_max_read_ahead() -> ByteSize {
+    ByteSize::from_bytes(256 << 20)
 }
 
 /// Where reading starts without a checkpoint.

@@ -83,7 +83,7 @@ const fn gauge(
 }
 
 /// Counters; `_total` is appended to each name.
-const COUNTERS: [PerShard<u64>; 16] = [
+const COUNTERS: [PerShard<u64>; 17] = [
     counter("ticks", "Records applied", |s| s.counters.ticks),
     counter("late_ticks", "Ticks whose window was closed", |s| {
         s.counters.late
@@ -136,10 +136,15 @@ const COUNTERS: [PerShard<u64>; 16] = [
         "GetRecords calls refused for their rate",
         |s| s.counters.throttled_reads,
     ),
+    counter(
+        "read_wait_milliseconds",
+        "Time that reads waited for what was read before to be applied",
+        |s| s.counters.read_wait_millis,
+    ),
 ];
 
 /// Gauges of a shard; those without a value are left out.
-const GAUGES: [PerShard<Option<f64>>; 9] = [
+const GAUGES: [PerShard<Option<f64>>; 10] = [
     gauge(
         "shard_behind_latest",
         "How far reading is behind the newest record",
@@ -184,6 +189,12 @@ const GAUGES: [PerShard<Option<f64>>; 9] = [
         "Closed rows and rejects not yet published",
         Some(Unit::Bytes),
         |s| Some(number(s.unpublished_bytes)),
+    ),
+    gauge(
+        "shard_read_ahead",
+        "Records read and not yet applied",
+        Some(Unit::Bytes),
+        |s| Some(number(s.read_ahead_bytes)),
     ),
     gauge(
         "shard_outbox_batches",

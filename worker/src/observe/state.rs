@@ -248,6 +248,9 @@ pub struct ShardReport {
     pub open_windows: u64,
     /// Bytes of closed rows and rejects that are not yet published.
     pub unpublished_bytes: u64,
+    /// Bytes read and not yet applied.
+    #[serde(default)]
+    pub read_ahead_bytes: u64,
     /// Sealed batches that are not yet published.
     pub outbox_batches: u64,
     /// Partitions that wait for registration in Glue.
@@ -274,6 +277,7 @@ impl ShardReport {
             read_through: None,
             open_windows: 0,
             unpublished_bytes: 0,
+            read_ahead_bytes: 0,
             outbox_batches: 0,
             unregistered_partitions: 0,
             counters: Counters::default(),
@@ -319,6 +323,8 @@ pub struct Counters {
     pub reads: u64,
     /// GetRecords calls refused for their rate.
     pub throttled_reads: u64,
+    /// Milliseconds that reads waited for what was read before to be applied.
+    pub read_wait_millis: u64,
     /// Requests to the object store or the stream that were sent again.
     pub retries: u64,
 }
@@ -369,6 +375,7 @@ impl Counters {
             lost_seconds,
             reads,
             throttled_reads,
+            read_wait_millis,
             retries,
         } = self;
         for (mine, theirs) in [
@@ -388,6 +395,7 @@ impl Counters {
             (lost_seconds, other.lost_seconds),
             (reads, other.reads),
             (throttled_reads, other.throttled_reads),
+            (read_wait_millis, other.read_wait_millis),
             (retries, other.retries),
         ] {
             *mine = mine.saturating_add(theirs);

@@ -8,6 +8,7 @@ use stockstream_core::layout::{BatchName, Incarnation, StateKeys};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::observe::Observer;
+use crate::source::kinesis::ReadBudget;
 use crate::storage::Store;
 
 /// What every shard of a pipeline shares.
@@ -31,6 +32,8 @@ pub struct Context {
     pub name: String,
     /// This worker's member id: its name and a random process id.
     pub member: String,
+    /// How much may be read ahead of what is applied.
+    pub reads: ReadBudget,
     /// Clocks.
     pub clock: Clock,
     /// Who wants to know.

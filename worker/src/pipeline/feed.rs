@@ -11,13 +11,14 @@ use stockstream_core::state::RecordMeta;
 use stockstream_core::time::{Micros, Monotonic};
 use stockstream_crds::spec::OnDataLoss;
 use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::error::PipelineError;
 use crate::ambient;
 use crate::clock::{Clock, micros};
 use crate::source::kinesis::{
-    Pushed, ReaderSettings, Reading, ShardReader, StreamClient, StreamDescription, StreamError,
-    Subscribed, Subscriber,
+    Held, LARGEST_REPLY, Pushed, REPLY_AT_TIP, ReadBudget, ReaderSettings, Reading, ShardBytes,
+    ShardReader, StreamClient, StreamDescription, StreamError, Subscribed, Subscriber,
 };
 
 /// What comes from the source, in the shard's order.
@@ -31,6 +32,8 @@ pub enum Input {
         millis_behind_latest: Option<i64>,
         /// Files: the marks after the last of these records.
         marks: Vec<u64>,
+        /// Streams: their share of the bytes that may be read ahead; to be kept until they are applied.
+        held: Option<Held>,
     },
     /// Nothing at the tip.
     EmptyAtTip {
@@ -68,6 +71,9 @@ pub enum Input {
 
 /// Replies held ready while the runner is busy.
 const READ_AHEAD: usize = 1;
+
+/// What a record takes in memory beside its bytes: its sequence number, times, pointers.
+const RECORD_BYTES: usize = 200;
 
 /// How long a call that is refused waits before it is tried again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
@@ -149,6 +155,8 @@ pub struct PollStart {
     pub retention: Duration,
     /// What happens when records were trimmed before they were read.
     pub on_data_loss: OnDataLoss,
+    /// How much may be read ahead of what is applied, over all shards.
+    pub budget: ReadBudget,
 }
 
 /// Starts to poll a shard. The task ends when the receiver is dropped, the shard ends or reading fails.
@@ -171,6 +179,8 @@ pub fn poll_kinesis(
             reader,
             subscriber,
             still_ours: None,
+            bytes: start.budget.shard(&start.shard),
+            expected: LARGEST_REPLY,
             polled: false,
             start,
             sender: sender.clone(),
@@ -194,6 +204,9 @@ struct Poll {
     /// After a take reading begins by polling: the subscription of the owner before may stand in the way.
     polled: bool,
     start: PollStart,
+    bytes: Arc<ShardBytes>,
+    /// What the next reply may hold.
+    expected: u64,
     /// When the last read was asked for, by the clock; `None` before the first.
     read_at: Option<Micros>,
     sender: mpsc::Sender<Input>,
@@ -208,9 +221,12 @@ impl Poll {
             let next = self.next().await;
             let last = matches!(next, Input::Closed { .. } | Input::Failed(_));
             let refused = matches!(&next, Input::Trouble(error) if !error.is_transient());
+            let ready = Instant::now();
             if self.sender.send(next).await.is_err() || last {
                 return;
             }
+            // The runner had no room: it waits for the sink, or is behind.
+            self.bytes.add_wait(ready.elapsed());
             if refused {
                 tokio::time::sleep(REFUSED_PAUSE).await;
             }
@@ -229,22 +245,29 @@ impl Poll {
         if let Some(lost) = self.lost_by_pausing().await {
             return lost;
         }
+        self.reader.wait_for_pace().await;
+        // Before it is sent: what is read can't be given back.
+        let mut held = self.start.budget.reserve(&self.bytes, self.expected).await;
         let asked = self.clock.wall();
         match self.reader.read().await {
             Ok(reading) => {
                 self.polled = true;
-                self.hand_over(asked, reading)
+                self.expected = expected_after(&reading);
+                if let Some(held) = &mut held {
+                    held.settle(bytes_of(&reading));
+                }
+                self.hand_over(asked, reading, held)
             }
             Err(StreamError::ExpiredIterator) => Input::Behind(0),
             Err(error) => self.judge(error).await,
         }
     }
 
-    fn hand_over(&mut self, asked: Micros, reading: Reading) -> Input {
+    fn hand_over(&mut self, asked: Micros, reading: Reading, held: Option<Held>) -> Input {
         self.read_at = Some(asked);
         self.note(&reading);
         self.lost_by_distance(&reading)
-            .unwrap_or_else(|| handed_over(reading))
+            .unwrap_or_else(|| handed_over(reading, held))
     }
 
     /// What the subscription brings, or what became of subscribing; `None` when the shard is to be polled.
@@ -263,7 +286,16 @@ impl Poll {
                 {
                     self.reader.go_on_after(last.sequence.clone());
                 }
-                Some(self.hand_over(asked, reading))
+                // An event has been sent before it is asked for: it waits for its share here, and the next ones with it.
+                let bytes = bytes_of(&reading);
+                let mut held = None;
+                if bytes > 0 {
+                    held = self.start.budget.reserve(&self.bytes, bytes).await;
+                    if let Some(held) = &mut held {
+                        held.settle(bytes);
+                    }
+                }
+                Some(self.hand_over(asked, reading, held))
             }
             Ok(Pushed::Quiet) => Some(self.look_at_tip().await),
             Ok(Pushed::Over) => None,
@@ -310,7 +342,9 @@ impl Poll {
     async fn look_at_tip(&mut self) -> Input {
         let asked = self.clock.wall();
         match self.reader.look_at_tip().await {
-            Ok(Some((sent, wall))) => self.hand_over(asked, Reading::EmptyAtTip { sent, wall }),
+            Ok(Some((sent, wall))) => {
+                self.hand_over(asked, Reading::EmptyAtTip { sent, wall }, None)
+            }
             Ok(None) | Err(StreamError::ExpiredIterator) => Input::Behind(0),
             Err(error) => Input::Trouble(error),
         }
@@ -408,7 +442,30 @@ impl Poll {
     }
 }
 
-fn handed_over(reading: Reading) -> Input {
+/// What a reading's records take in memory, roughly.
+fn bytes_of(reading: &Reading) -> u64 {
+    let Reading::Records { records, .. } = reading else {
+        return 0;
+    };
+    let bytes = records
+        .iter()
+        .map(|record| record.data.len() + RECORD_BYTES);
+    bytes.sum::<usize>() as u64
+}
+
+/// What the reply after this one may hold.
+fn expected_after(reading: &Reading) -> u64 {
+    match reading {
+        Reading::Records {
+            millis_behind_latest: 0,
+            ..
+        }
+        | Reading::EmptyAtTip { .. } => REPLY_AT_TIP,
+        _ => LARGEST_REPLY,
+    }
+}
+
+fn handed_over(reading: Reading, held: Option<Held>) -> Input {
     match reading {
         Reading::Records {
             records,
@@ -426,6 +483,7 @@ fn handed_over(reading: Reading) -> Input {
                 .collect(),
             millis_behind_latest: Some(millis_behind_latest),
             marks: Vec::new(),
+            held,
         },
         Reading::EmptyAtTip { sent, wall } => Input::EmptyAtTip { sent, wall },
         Reading::Empty {
@@ -434,3 +492,7 @@ fn handed_over(reading: Reading) -> Input {
         Reading::Closed { children } => Input::Closed { children },
     }
 }
+
+#[cfg(test)]
+#[path = "feed_tests.rs"]
+mod tests;

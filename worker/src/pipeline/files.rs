@@ -178,6 +178,7 @@ fn records(block: Block, position: &Position) -> Input {
         records.retain(|(meta, _)| meta.sequence > *done);
     }
     Input::Records {
+        held: None,
         records,
         millis_behind_latest: None,
         marks,

@@ -21,7 +21,7 @@ use crate::observe::{
     ConditionStatus, Counters, Event, ShardPhase, ShardReport, Summaries, TickerReport,
     WindowFigures,
 };
-use crate::source::kinesis::StreamError;
+use crate::source::kinesis::{ShardBytes, StreamError};
 
 /// Between two reports of a shard with few tickers, and with many.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -30,6 +30,9 @@ const MANY_TICKERS: usize = 1_000;
 
 /// At most one summary of late ticks or of one kind of dead letter in this time.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+
+/// Throttled for so long without a reply, reading is in trouble.
+const THROTTLED_ALARM: Duration = Duration::from_secs(60);
 
 /// The condition about partition keys.
 const KEYED_BY_TICKER: &str = "KeyedByTicker";
@@ -46,6 +49,7 @@ const STREAM_READY: &str = "StreamReady";
 pub struct ShardWatch {
     context: Arc<Context>,
     shard: String,
+    bytes: Arc<ShardBytes>,
     next_look: Instant,
     millis_behind_latest: Option<i64>,
     committed_at: Option<Micros>,
@@ -61,6 +65,8 @@ pub struct ShardWatch {
     stream_troubled: bool,
     /// Calls that failed since one succeeded.
     stream_failures: u32,
+    /// The first call that was throttled since one succeeded.
+    throttled_since: Option<Instant>,
     reason: Option<String>,
 }
 
@@ -68,6 +74,7 @@ impl ShardWatch {
     /// Begins to watch.
     pub fn new(context: Arc<Context>, shard: &str) -> Self {
         ShardWatch {
+            bytes: context.reads.shard(shard),
             context,
             shard: shard.to_owned(),
             next_look: Instant::now(),
@@ -83,6 +90,7 @@ impl ShardWatch {
             store_troubled: false,
             stream_troubled: false,
             stream_failures: 0,
+            throttled_since: None,
             reason: None,
         }
     }
@@ -226,6 +234,11 @@ impl ShardWatch {
         self.stream_failures += 1;
         if matches!(error, StreamError::Throttled { .. }) {
             self.local.throttled_reads += 1;
+            // Other readers share the shard's limits: it's the interval that adapts. An alarm only if nothing comes.
+            let since = *self.throttled_since.get_or_insert_with(Instant::now);
+            if since.elapsed() < THROTTLED_ALARM {
+                return;
+            }
         }
         self.emit(&Event::Retrying {
             operation: "read".to_owned(),
@@ -262,6 +275,7 @@ impl ShardWatch {
     pub fn read(&mut self, behind: Option<i64>) {
         self.local.reads += 1;
         self.stream_failures = 0;
+        self.throttled_since = None;
         self.millis_behind_latest = behind;
         if std::mem::take(&mut self.stream_troubled) {
             self.condition(
@@ -430,6 +444,7 @@ impl ShardWatch {
         report.read_through = state.read_through().map(|through| through.0);
         report.open_windows = state.open_windows() as u64;
         report.unpublished_bytes = chain.unpublished_bytes() as u64;
+        report.read_ahead_bytes = self.bytes.held();
         report.outbox_batches = chain.outbox_batches() as u64;
         report.unregistered_partitions = chain.unregistered().count() as u64;
         report.counters = self.counters(chain);
@@ -449,6 +464,7 @@ impl ShardWatch {
         counters.rows_published = durable.rows_published;
         counters.files_published = durable.files_published;
         counters.lost_seconds = durable.lost_seconds;
+        counters.read_wait_millis = self.bytes.waited_millis();
         for (reason, count) in &durable.dead {
             counters.add_dead_letters(reason.label(), *count);
         }

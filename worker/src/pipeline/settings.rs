@@ -33,6 +33,8 @@ pub struct Settings {
     pub partition_by: Vec<PartitionColumn>,
     /// Compression of the rows' files.
     pub compression: Compression,
+    /// Bytes that may be read from a stream and not yet applied; without meaning for files.
+    pub max_read_ahead: u64,
     /// Versions of a chain that are kept, at least.
     pub keep_versions: usize,
     /// The format in which versions are written.
@@ -63,6 +65,9 @@ impl Settings {
                 spec::Compression::Gzip => Compression::Gzip,
                 spec::Compression::None => Compression::None,
             },
+            max_read_ahead: pipeline
+                .kinesis()
+                .map_or(0, |kinesis| kinesis.max_read_ahead_bytes),
             keep_versions: usize::try_from(pipeline.state().keep_versions).unwrap_or(usize::MAX),
             format: pipeline
                 .state()

@@ -27,6 +27,7 @@ use super::feed::Input;
 use super::report::ShardWatch;
 use crate::ambient::jitter;
 use crate::failpoint::{Point, collection_interval, meet};
+use crate::source::kinesis::Held;
 
 /// What the whole pipeline was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -121,6 +122,8 @@ pub struct ShardRunner {
     /// A feed that waits to hear whether the chain is still ours.
     still_ours: Option<oneshot::Sender<()>>,
     waiting: VecDeque<(RecordMeta, Bytes)>,
+    /// The share of what may be read ahead that waits.
+    held: Option<Held>,
     marks: Option<Vec<u64>>,
     in_flight: Option<InFlight>,
     under_way: Option<Action>,
@@ -171,6 +174,7 @@ impl ShardRunner {
             feed: None,
             still_ours: None,
             waiting: VecDeque::new(),
+            held: None,
             marks: None,
             in_flight: None,
             under_way: None,
@@ -257,6 +261,7 @@ impl ShardRunner {
         self.feed = None;
         self.start_feed = None;
         self.waiting.clear();
+        self.held = None;
         self.stop_by
             .get_or_insert_with(|| Instant::now() + STOP_WITHIN);
     }
@@ -362,6 +367,9 @@ impl ShardRunner {
                 self.watch.rejected(&applied);
             }
         }
+        if self.waiting.is_empty() {
+            self.held = None;
+        }
         if self.waiting.is_empty()
             && let Some(marks) = self.marks.take()
         {
@@ -375,8 +383,10 @@ impl ShardRunner {
                 records,
                 millis_behind_latest,
                 marks,
+                held,
             } => {
                 self.waiting.extend(records);
+                self.held = held;
                 self.marks = (!marks.is_empty()).then_some(marks);
                 self.watch.read(millis_behind_latest);
             }

@@ -26,7 +26,9 @@ use super::settings::Settings;
 use crate::clock::Clock;
 use crate::failpoint::{Point, meet};
 use crate::observe::Observer;
-use crate::source::kinesis::{ListedShard, Listing, StreamClient, StreamDescription, StreamError};
+use crate::source::kinesis::{
+    ListedShard, Listing, ReadBudget, StreamClient, StreamDescription, StreamError,
+};
 use crate::storage::{Created, Store, probe};
 
 /// How long a stream may take to become ACTIVE before the worker gives up.
@@ -76,6 +78,7 @@ impl Host {
             .set_ids(incarnation.as_str(), state_id.as_str());
         self.observer.set_member_id(&member);
         Context {
+            reads: ReadBudget::new(settings.max_read_ahead),
             settings,
             state: stores.state,
             output: stores.output,

@@ -189,6 +189,7 @@ impl Coordinator<'_> {
                 read_through: chain.state().read_through(),
                 retention,
                 on_data_loss,
+                budget: context.reads.clone(),
             };
             let clock = context.clock.clone();
             Ok(poll_kinesis(guard, clock, start, ReaderSettings::default()))

@@ -3,11 +3,13 @@
 //! Owns the few calls that reading needs, as a trait: the AWS SDK stands behind it in production, and the embedded log
 //! in the simulation. Must never know windows, checkpoints or rows.
 
+mod budget;
 mod consumer;
 mod reader;
 mod sdk;
 mod subscriber;
 
+pub use budget::{Held, LARGEST_REPLY, REPLY_AT_TIP, ReadBudget, ShardBytes};
 pub use consumer::consumer_name;
 pub use reader::{ReaderSettings, Reading, ShardReader};
 pub use sdk::SdkStream;

@@ -2,6 +2,9 @@
 //!
 //! Owns the iterator, the pace (5 calls and 2 MiB a second for each shard) and back-off. Must never skip or repeat a
 //! record: after any trouble it goes on after the last record that it handed out.
+//!
+//! All readers of a shard share its 5 calls and 2 MiB a second, other applications' too: throttled, the calls become
+//! rarer at once and more frequent slowly, so that readers that know nothing of each other find their shares.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +45,34 @@ impl Default for ReaderSettings {
 /// The first and the longest pause after a throttled or failed call.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// The longest interval that being throttled leads to.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How far apart calls are: as the settings say, and further for a while after being throttled.
+#[derive(Clone, Copy, Debug)]
+struct Interval {
+    shortest: Duration,
+    current: Duration,
+}
+
+impl Interval {
+    fn new(shortest: Duration) -> Self {
+        Interval {
+            shortest,
+            current: shortest,
+        }
+    }
+
+    fn throttled(&mut self) {
+        self.current = (self.current * 2).min(LONGEST_INTERVAL.max(self.shortest));
+    }
+
+    /// A call went well: a twentieth shorter.
+    fn went_well(&mut self) {
+        self.current = (self.current - self.current / 20).max(self.shortest);
+    }
+}
 
 /// What one call brought.
 #[derive(Debug)]
@@ -86,6 +117,7 @@ pub struct ShardReader {
     tip_iterator: Option<String>,
     not_before: Instant,
     pause: Duration,
+    interval: Interval,
 }
 
 impl ShardReader {
@@ -107,6 +139,7 @@ impl ShardReader {
             tip_iterator: None,
             not_before: Instant::now(),
             pause: FIRST_PAUSE,
+            interval: Interval::new(settings.interval),
         }
     }
 
@@ -139,6 +172,11 @@ impl ShardReader {
     pub fn forget_iterator(&mut self) {
         self.iterator = None;
         self.back_off();
+    }
+
+    /// Waits until the pace allows the next call.
+    pub async fn wait_for_pace(&self) {
+        tokio::time::sleep_until(self.not_before).await;
     }
 
     /// Where reading goes on.
@@ -197,13 +235,19 @@ impl ShardReader {
         {
             Ok(reply) => reply,
             Err(error) => {
-                // A new iterator is cheap, and right after every kind of error.
-                self.iterator = None;
+                if matches!(error, StreamError::Throttled { .. }) {
+                    // The iterator is as good as before.
+                    self.interval.throttled();
+                } else {
+                    // A new one is right after every other kind of error.
+                    self.iterator = None;
+                }
                 self.back_off();
                 return Err(error);
             }
         };
         self.pause = FIRST_PAUSE;
+        self.interval.went_well();
         self.iterator.clone_from(&reply.next);
         self.keep_pace(&reply.records);
         if let Some(last) = reply.records.last() {
@@ -236,8 +280,8 @@ impl ShardReader {
             bytes.saturating_mul(1_000_000) / self.settings.bytes_per_second.max(1),
         );
         let interval = match records.is_empty() {
-            true => self.settings.idle_interval,
-            false => self.settings.interval,
+            true => self.settings.idle_interval.max(self.interval.current),
+            false => self.interval.current,
         };
         self.not_before = Instant::now() + interval.max(for_bytes) + jitter(interval / 10);
     }
@@ -245,5 +289,29 @@ impl ShardReader {
     fn back_off(&mut self) {
         self.not_before = Instant::now() + self.pause + jitter(self.pause / 2);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn throttling_makes_calls_rarer_at_once_and_success_more_frequent_slowly() {
+        let shortest = Duration::from_millis(200);
+        let mut interval = Interval::new(shortest);
+        interval.throttled();
+        interval.throttled();
+        assert_eq!(interval.current, shortest * 4);
+        interval.went_well();
+        assert_eq!(interval.current, Duration::from_millis(760));
+        for _ in 0..100 {
+            interval.went_well();
+        }
+        assert_eq!(interval.current, shortest);
+        for _ in 0..100 {
+            interval.throttled();
+        }
+        assert_eq!(interval.current, LONGEST_INTERVAL);
     }
 }

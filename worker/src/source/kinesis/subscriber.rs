@@ -9,7 +9,8 @@ use std::time::Duration;
 use stockstream_core::sequence::Position;
 use tokio::time::{Instant, timeout};
 
-use super::{PushedEvent, Reading, StreamClient, StreamError, Subscription, jitter};
+use super::{PushedEvent, Reading, StreamClient, StreamError, Subscription};
+use crate::ambient::jitter;
 
 /// A subscription lasts 5 minutes (Kinesis API reference, SubscribeToShard): it is renewed before.
 const RENEW_AFTER: Duration = Duration::from_secs(285);

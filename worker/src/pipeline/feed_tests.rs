@@ -1,0 +1,142 @@
+//! A slow consumer bounds what is read, whatever the speeds.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use async_trait::async_trait;
+use stockstream_core::sequence::SequenceNumber;
+
+use super::*;
+use crate::source::kinesis::{ListedShard, Listing, Reply, StreamRecord};
+
+const RECORD: usize = 1024 * 1024;
+
+/// A stream that always has more: one record of a mebibyte a reply. It counts the replies that nobody has taken yet.
+#[derive(Debug, Default)]
+struct Endless {
+    outstanding: AtomicUsize,
+    most: AtomicUsize,
+    reads: AtomicUsize,
+}
+
+#[async_trait]
+impl StreamClient for Endless {
+    fn name(&self) -> &str {
+        "endless"
+    }
+
+    async fn describe(&self) -> Result<StreamDescription, StreamError> {
+        Ok(StreamDescription {
+            created_millis: 1,
+            is_active: true,
+            retention_hours: 24,
+        })
+    }
+
+    async fn list_shards(&self, _: Listing) -> Result<Vec<ListedShard>, StreamError> {
+        Ok(Vec::new())
+    }
+
+    async fn iterator(&self, _: &str, _: &Position) -> Result<String, StreamError> {
+        Ok("0".to_owned())
+    }
+
+    async fn get_records(&self, iterator: &str, _: i32) -> Result<Reply, StreamError> {
+        let number: u64 = iterator.parse().unwrap();
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        let now = self.outstanding.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        let record = StreamRecord {
+            sequence: SequenceNumber::from(number),
+            arrival: Micros(0),
+            data: Bytes::from(vec![0; RECORD]),
+        };
+        Ok(Reply {
+            records: vec![record],
+            next: Some((number + 1).to_string()),
+            millis_behind_latest: 1_000,
+            children: Vec::new(),
+        })
+    }
+}
+
+fn begin(stream: &Arc<Endless>, budget: &ReadBudget, shard: &str) -> mpsc::Receiver<Input> {
+    let clock = Clock::system();
+    let client: Arc<dyn StreamClient> = stream.clone();
+    let guard = Arc::new(IncarnationGuard::new(client, clock.clone(), 1));
+    let start = PollStart {
+        shard: shard.to_owned(),
+        position: Position::TrimHorizon,
+        read_through: None,
+        retention: Duration::from_secs(24 * 3_600),
+        on_data_loss: OnDataLoss::Fail,
+        budget: budget.clone(),
+    };
+    let at_once = ReaderSettings {
+        interval: Duration::ZERO,
+        idle_interval: Duration::ZERO,
+        bytes_per_second: u64::MAX,
+        limit: 10_000,
+    };
+    poll_kinesis(guard, clock, start, at_once)
+}
+
+/// Takes what comes next, as a runner does, and lets go of it.
+async fn take(stream: &Endless, feed: &mut mpsc::Receiver<Input>) {
+    let input = feed.recv().await;
+    assert!(matches!(input, Some(Input::Records { .. })), "{input:?}");
+    stream.outstanding.fetch_sub(1, Ordering::SeqCst);
+}
+
+#[tokio::test]
+async fn a_shard_reads_no_further_ahead_than_the_replies_that_wait() {
+    let stream = Arc::new(Endless::default());
+    let mut feed = begin(&stream, &ReadBudget::new(1 << 40), "a");
+    for _ in 0..50 {
+        take(&stream, &mut feed).await;
+        tokio::time::sleep(Duration::from_millis(2)).await; // for the feed to run ahead, if it would
+    }
+    // One in the channel, and one that waits for room there.
+    assert!(stream.most.load(Ordering::SeqCst) <= READ_AHEAD + 2);
+}
+
+#[tokio::test]
+async fn all_shards_together_hold_no_more_than_the_budget_and_each_gets_its_turn() {
+    const SHARDS: u64 = 8;
+    const BUDGET: usize = 4;
+    let stream = Arc::new(Endless::default());
+    // A little more than the records, for what they take in memory beside their bytes.
+    let budget = ReadBudget::new((BUDGET * RECORD + RECORD / 2) as u64);
+    let mut feeds: Vec<_> = (0..SHARDS)
+        .map(|shard| begin(&stream, &budget, &shard.to_string()))
+        .collect();
+    // Shards are asked in an order that only the seed decides.
+    let mut random: u64 = 5;
+    for _ in 0..200 {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let chosen = (random >> 33) % SHARDS;
+        take(&stream, &mut feeds[usize::try_from(chosen).unwrap()]).await;
+        let held: u64 = (0..SHARDS)
+            .map(|shard| budget.shard(&shard.to_string()).held())
+            .sum();
+        assert!(held <= (BUDGET * (RECORD + RECORD_BYTES)) as u64, "{held}");
+    }
+    // One more than the budget: taken here, and not yet let go of when the next was read.
+    assert!(stream.most.load(Ordering::SeqCst) <= BUDGET + 1);
+}
+
+#[tokio::test]
+async fn a_feed_that_nobody_listens_to_ends_and_gives_everything_back() {
+    let stream = Arc::new(Endless::default());
+    let budget = ReadBudget::new(64 << 20);
+    let mut feed = begin(&stream, &budget, "a");
+    take(&stream, &mut feed).await;
+    drop(feed);
+    // Its end is the moment when nothing is held any more: until then this waits.
+    while budget.free() < 64 << 20 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(budget.shard("a").held(), 0);
+}
