@@ -223,14 +223,6 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         server: Server::KinesisLocal,
-        case: "list_shards::filter_from_timestamp",
-        seen: "shards open since",
-        does: "lists a shard that had ended before",
-        documented: "ShardFilter FROM_TIMESTAMP: “all closed shards whose end timestamp is greater than or equal to the given timestamp and also all open shards”",
-        verdict: Verdict::NotAsDocumented,
-    },
-    Difference {
-        server: Server::KinesisLocal,
         case: "list_shards::invalid_argument_exception_for_max_results_of_0",
         seen: "no answer that the SDK can read",
         does: "answers without an error type",

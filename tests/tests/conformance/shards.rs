@@ -99,12 +99,14 @@ fn filter(kind: ShardFilterType) -> aws_sdk_kinesis::types::builders::ShardFilte
     ShardFilter::builder().r#type(kind)
 }
 
-/// A moment later, by the server's clock: states before and after it can be told apart by a timestamp.
+/// The next whole second, when it is over: states before and after it can be told apart by a timestamp. A whole one,
+/// because kinesis-local reads a timestamp to the second, and would tell them apart or not as the clock happened to stand.
 async fn a_moment() -> DateTime {
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    let now = std::time::SystemTime::now();
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    DateTime::from(now)
+    let now = DateTime::from(std::time::SystemTime::now());
+    let next = DateTime::from_secs(now.secs() + 1);
+    let millis = 1050 - u64::from(now.subsec_nanos() / 1_000_000);
+    tokio::time::sleep(std::time::Duration::from_millis(millis)).await;
+    next
 }
 
 async fn lists_open_and_closed_shards_with_their_lineage(context: &Context) -> anyhow::Result<()> {
