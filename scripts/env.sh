@@ -18,5 +18,9 @@ venv=$STOCKSTREAM_CACHE/venv-$(cksum <"$requirements" | cut -d' ' -f1)
 # Packages of tests/node; Node itself comes with the virtual environment.
 node_packages=$STOCKSTREAM_CACHE/node-$(cksum <"$root/tests/node/package-lock.json" | cut -d' ' -f1)
 
+# Servers that stand in for AWS: each has an environment of its own, for their pins clash.
+servers=(moto ministack seaweedfs microburst)
+server_venv() { printf '%s/venv-%s-%s' "$STOCKSTREAM_CACHE" "$1" "$(cksum <"$root/tests/python/servers/$1.txt" | cut -d' ' -f1)"; }
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -3,7 +3,7 @@
 #
 #   build    a C compiler and make (the AWS SDK's and zstd's C code), the pinned Rust toolchain
 #   python   a virtual environment with the pinned packages of tests/python/requirements.txt
-#   test     both, cargo-deny, and the npm packages of tests/node/package-lock.json
+#   test     both, cargo-deny, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
 #
 # Tools go to $STOCKSTREAM_CACHE (default ~/.cache/stockstream). Quick when nothing is missing; two runs at once wait
 # for each other.
@@ -69,13 +69,19 @@ deny() {
     trap - EXIT
 }
 
+# environment FOLDER REQUIREMENTS
 environment() {
-    [ -e "$venv/complete" ] && return
-    say "setup: making a Python environment in $venv"
-    rm -rf "$venv"
-    python3 -m venv "$venv"
-    "$venv/bin/python" -m pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r "$requirements"
-    touch "$venv/complete"
+    [ -e "$1/complete" ] && return
+    say "setup: making a Python environment in $1"
+    rm -rf "$1"
+    python3 -m venv "$1"
+    "$1/bin/python" -m pip --quiet --disable-pip-version-check install --require-hashes --only-binary :all: -r "$2"
+    touch "$1/complete"
+}
+
+server_environments() {
+    local server
+    for server in "${servers[@]}"; do environment "$(server_venv "$server")" "$root/tests/python/servers/$server.txt"; done
 }
 
 # Node comes with the virtual environment, so that no machine needs one of its own; its npm is a script that it runs.
@@ -102,7 +108,7 @@ cd "$root"
 # shellcheck disable=SC2046
 case $what in
     build) packages $(compiler_missing); toolchain ;;
-    python) packages $(python_missing); environment ;;
-    test) packages $(compiler_missing) $(python_missing); toolchain; deny; environment; node ;;
+    python) packages $(python_missing); environment "$venv" "$requirements" ;;
+    test) packages $(compiler_missing) $(python_missing); toolchain; deny; environment "$venv" "$requirements"; server_environments; node ;;
     *) die "setup: unknown: $what; $usage" ;;
 esac

@@ -34,6 +34,11 @@ suites_environment() {
     export STOCKSTREAM_PYTHON=$venv/bin/python
     export STOCKSTREAM_NODE=$node_packages/node
     export STOCKSTREAM_KINESIS_LOCAL=$node_packages/node_modules/kinesis-local/main.js
+    STOCKSTREAM_MOTO=$(server_venv moto)/bin/moto_server
+    STOCKSTREAM_MINISTACK=$(server_venv ministack)/bin/ministack
+    STOCKSTREAM_SEAWEEDFS=$(server_venv seaweedfs)/bin/weed
+    STOCKSTREAM_MICROBURST=$(server_venv microburst)/bin/microburst
+    export STOCKSTREAM_MOTO STOCKSTREAM_MINISTACK STOCKSTREAM_SEAWEEDFS STOCKSTREAM_MICROBURST
 }
 
 all() {
