@@ -15,8 +15,10 @@
 //! # Ok(()) }
 //! ```
 
+pub mod http;
 mod process;
 pub mod restart;
+pub mod servers;
 mod wait;
 
 use std::ffi::OsStr;
