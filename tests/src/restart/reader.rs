@@ -13,11 +13,15 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::lake::{Lake, Listed};
 use super::{Outcome, Pipeline};
 use crate::{PATIENCE, wait_until};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// The same where each look lists a bucket, whose server has the workers to serve too.
+const PAUSE_IN_BUCKET: Duration = Duration::from_millis(300);
 
 /// A reader at work.
 #[derive(Debug)]
@@ -27,29 +31,38 @@ pub struct Reader {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Seen {
-    root: PathBuf,
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    lake: Lake,
+    files: BTreeMap<PathBuf, Known>,
     outcome: Outcome,
     looks: u64,
     fault: Option<anyhow::Error>,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+struct Known {
+    content: Vec<u8>,
+    tag: Option<String>,
 }
 
 impl Reader {
     /// Begins to read what a pipeline puts out.
     #[must_use]
     pub fn start(pipeline: &Pipeline) -> Self {
-        let seen = Arc::new(Mutex::new(Seen {
-            root: pipeline.output(),
-            ..Seen::default()
-        }));
+        let lake = pipeline.output();
+        let pause = match lake {
+            Lake::Folder(_) => PAUSE,
+            Lake::Bucket(_) => PAUSE_IN_BUCKET,
+        };
+        let seen = Arc::new(Mutex::new(Seen::of(lake)));
         let stop = Arc::new(AtomicBool::new(false));
         let (shared, stopped) = (Arc::clone(&seen), Arc::clone(&stop));
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::SeqCst) {
                 lock(&shared).look_unless_faulty();
-                std::thread::sleep(PAUSE);
+                std::thread::sleep(pause);
             }
         });
         Reader {
@@ -104,6 +117,7 @@ impl Reader {
         self.end();
         let mut seen = lock(&self.seen);
         seen.look_unless_faulty();
+        seen.read_all_again_unless_faulty();
         match seen.fault.take() {
             Some(fault) => Err(fault),
             None => Ok(std::mem::take(&mut seen.outcome)),
@@ -130,32 +144,76 @@ fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
 }
 
 impl Seen {
+    fn of(lake: Lake) -> Self {
+        Seen {
+            lake,
+            files: BTreeMap::new(),
+            outcome: Outcome::default(),
+            looks: 0,
+            fault: None,
+        }
+    }
+
     fn look_unless_faulty(&mut self) {
         if self.fault.is_none() {
             self.fault = self.look().err();
         }
     }
 
+    fn read_all_again_unless_faulty(&mut self) {
+        if self.fault.is_none() {
+            self.fault = self.read_all_again().err();
+        }
+    }
+
     fn look(&mut self) -> anyhow::Result<()> {
         // Known files first: those that vanish must not be missed for being absent from a listing.
-        for (path, known) in &self.files {
-            let content = std::fs::read(path)
-                .with_context(|| format!("{} was there and can't be read", path.display()))?;
-            if content != *known {
-                bail!("{} has changed", path.display());
-            }
+        if matches!(self.lake, Lake::Folder(_)) {
+            self.read_all_again()?;
         }
-        for path in files_below(&self.root)? {
+        let listed = self.lake.list()?;
+        if matches!(self.lake, Lake::Bucket(_)) {
+            self.must_stand_unchanged(&listed)?;
+        }
+        for Listed { path, tag } in listed {
             if !is_data(&path) || self.files.contains_key(&path) {
                 continue;
             }
             // A listed file is there: neither is anything ever removed, nor may it be a temporary one.
-            let content = std::fs::read(&path)
+            let content = self
+                .lake
+                .read(&path)
                 .with_context(|| format!("{} was listed and can't be read", path.display()))?;
-            self.outcome.add(&self.root, &path, &content)?;
-            self.files.insert(path, content);
+            self.outcome.add(self.lake.root(), &path, &content)?;
+            self.files.insert(path, Known { content, tag });
         }
         self.looks += 1;
+        Ok(())
+    }
+
+    fn read_all_again(&self) -> anyhow::Result<()> {
+        for (path, known) in &self.files {
+            let content = self
+                .lake
+                .read(path)
+                .with_context(|| format!("{} was there and can't be read", path.display()))?;
+            if content != known.content {
+                bail!("{} has changed", path.display());
+            }
+        }
+        Ok(())
+    }
+
+    /// A bucket's listing tells of each object what it was told before; reading all of them each time takes too long.
+    fn must_stand_unchanged(&self, listed: &[Listed]) -> anyhow::Result<()> {
+        let tags: BTreeMap<_, _> = listed.iter().map(|one| (&one.path, &one.tag)).collect();
+        for (path, known) in &self.files {
+            match tags.get(path) {
+                None => bail!("{} was there and is listed no more", path.display()),
+                Some(tag) if **tag != known.tag => bail!("{} has changed", path.display()),
+                Some(_) => {}
+            }
+        }
         Ok(())
     }
 }
@@ -198,10 +256,7 @@ mod tests {
     const LETTER: &str = "{\"shard\":\"s\",\"sequence_number\":\"1\"}\n";
 
     fn seen(root: &Path) -> Seen {
-        Seen {
-            root: root.to_path_buf(),
-            ..Seen::default()
-        }
+        Seen::of(Lake::Folder(root.to_path_buf()))
     }
 
     #[test]

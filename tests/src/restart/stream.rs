@@ -59,14 +59,7 @@ impl Stream {
         };
         let create = stream.client.create_stream().stream_name(NAME);
         stream.runtime.block_on(create.shard_count(2).send())?;
-        wait_until("the stream to be active", PATIENCE, || {
-            let describe = stream.client.describe_stream_summary().stream_name(NAME);
-            let found = stream.runtime.block_on(describe.send())?;
-            let status = found
-                .stream_description_summary()
-                .map(|stream| stream.stream_status().clone());
-            Ok((status == Some(StreamStatus::Active)).then_some(()))
-        })?;
+        stream.until_active()?;
         Ok(stream)
     }
 
@@ -107,6 +100,65 @@ impl Stream {
             self.sent += part.len() as u64;
         }
         Ok(())
+    }
+
+    /// The shards that can be written to, in the order of their hash keys: name and the range's ends.
+    ///
+    /// # Errors
+    /// When they can't be listed.
+    pub fn open_shards(&self) -> anyhow::Result<Vec<(String, u128, u128)>> {
+        let list = self.client.list_shards().stream_name(NAME);
+        let listed = self.runtime.block_on(list.send())?;
+        let mut open = Vec::new();
+        for shard in listed.shards() {
+            let ended = shard
+                .sequence_number_range()
+                .is_none_or(|range| range.ending_sequence_number().is_some());
+            if let Some(range) = shard.hash_key_range().filter(|_| !ended) {
+                let (from, to) = (range.starting_hash_key(), range.ending_hash_key());
+                open.push((shard.shard_id().to_owned(), from.parse()?, to.parse()?));
+            }
+        }
+        open.sort_by_key(|(_, from, _)| *from);
+        Ok(open)
+    }
+
+    /// Splits a shard in the middle.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub fn split(&self, (shard, from, to): &(String, u128, u128)) -> anyhow::Result<()> {
+        let middle = from + (to - from) / 2 + 1;
+        let split = self.client.split_shard().stream_name(NAME);
+        let split = split.shard_to_split(shard);
+        self.runtime
+            .block_on(split.new_starting_hash_key(middle.to_string()).send())
+            .with_context(|| format!("splitting {shard}"))?;
+        self.until_active()
+    }
+
+    /// Merges two shards that lie side by side.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub fn merge(&self, one: &str, next: &str) -> anyhow::Result<()> {
+        let merge = self.client.merge_shards().stream_name(NAME);
+        let merge = merge.shard_to_merge(one).adjacent_shard_to_merge(next);
+        self.runtime
+            .block_on(merge.send())
+            .with_context(|| format!("merging {one} and {next}"))?;
+        self.until_active()
+    }
+
+    fn until_active(&self) -> anyhow::Result<()> {
+        wait_until("the stream to be active", PATIENCE, || {
+            let describe = self.client.describe_stream_summary().stream_name(NAME);
+            let found = self.runtime.block_on(describe.send())?;
+            let status = found
+                .stream_description_summary()
+                .map(|stream| stream.stream_status().clone());
+            Ok((status == Some(StreamStatus::Active)).then_some(()))
+        })
     }
 
     /// Kills the server as `kill -9` does and starts it again on the same port and data.

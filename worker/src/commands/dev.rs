@@ -95,7 +95,11 @@ async fn stream(
         // The embedded stream stands still while nobody runs it: a laptop that was closed for a week has lost nothing.
         on_data_loss: Some(OnDataLoss::Continue),
     };
-    let started = source.start().await.map_err(Failure::failed)?;
+    let Some(started) = session.unless_stopped(source.start()).await else {
+        server.shutdown().await;
+        return session.end(args.once).await;
+    };
+    let started = started.map_err(Failure::failed)?;
     let company = session.company(pipeline);
     let orders = session.orders.subscribe();
     let worker = tokio::spawn(run_stream(source, started, company, orders));

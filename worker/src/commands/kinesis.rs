@@ -7,7 +7,7 @@ use stockstream_local::faults::Script;
 use stockstream_local::{Delays, DiskOptions, KinesisOptions, Server, ServerOptions, Storage};
 
 use super::aws::LOCAL_REGION;
-use super::session::stop_signal;
+use super::signals::StopSignals;
 use crate::cli::output::print;
 use crate::cli::{ExitStatus, Failure, KinesisArgs, Outcome};
 
@@ -28,6 +28,7 @@ pub async fn run(args: KinesisArgs) -> Outcome {
         enforce_limits: args.enforce_limits,
         ..KinesisOptions::default()
     };
+    let mut signals = StopSignals::listen()?;
     let server = serve(args.listen, options, faults).await?;
     let endpoint = server.endpoint();
     let place = match data {
@@ -35,7 +36,7 @@ pub async fn run(args: KinesisArgs) -> Outcome {
         None => "data in memory".to_owned(),
     };
     print(&greeting(&endpoint, &place))?;
-    stop_signal().await;
+    signals.next().await;
     server.shutdown().await;
     Ok(ExitStatus::Done)
 }

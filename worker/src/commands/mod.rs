@@ -9,6 +9,7 @@ mod inspect;
 mod kinesis;
 mod replay;
 mod session;
+mod signals;
 mod validate;
 mod worker;
 

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use stockstream_crds::{Pipeline, SourceSettings};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Program;
+use super::signals::StopSignals;
 use crate::ambient;
 use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, OutputFormat, RunSummary};
 use crate::clock::Clock;
@@ -34,6 +35,8 @@ pub struct Session {
     incoming: Option<mpsc::Receiver<Incoming>>,
     began: Instant,
     stopped: AtomicBool,
+    /// Listened to from the beginning: a worker is told to stop as soon as it exists.
+    signals: Mutex<StopSignals>,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
     format: OutputFormat,
 }
@@ -59,6 +62,7 @@ impl Session {
         stores: &Stores,
         manner: Manner<'_>,
     ) -> Result<Self, Failure> {
+        let signals = StopSignals::listen()?;
         let clock = Clock::system();
         let bound = http::bind(manner.listen).await.map_err(Failure::failed)?;
         let url = bound.url();
@@ -93,6 +97,7 @@ impl Session {
             incoming: Some(incoming),
             began: Instant::now(),
             stopped: AtomicBool::new(false),
+            signals: Mutex::new(signals),
             server: Some((stop, server)),
             format: manner.format,
         })
@@ -108,6 +113,18 @@ impl Session {
             peers: Arc::new(HttpPeers),
             mailbox: self.mailbox.clone(),
             incoming: self.incoming.take().unwrap_or_else(gone),
+        }
+    }
+
+    /// What a beginning leads to, or `None` when the process is told to stop before.
+    pub async fn unless_stopped<T>(&self, beginning: impl Future<Output = T>) -> Option<T> {
+        let mut signals = self.signals.lock().await;
+        tokio::select! {
+            begun = beginning => Some(begun),
+            () = signals.next() => {
+                self.stop("signal");
+                None
+            }
         }
     }
 
@@ -134,10 +151,11 @@ impl Session {
             None => (None, None),
         };
         let mut asked = false;
+        let mut signals = self.signals.lock().await;
         let result = loop {
             tokio::select! {
                 ended = &mut pipeline => break Some(ended),
-                () = stop_signal() => {
+                () = signals.next() => {
                     if std::mem::replace(&mut asked, true) {
                         break None;
                     }
@@ -246,20 +264,6 @@ impl Table {
             })
         });
         Some(Table { left, stop })
-    }
-}
-
-/// Ready at the first SIGINT or SIGTERM.
-pub async fn stop_signal() {
-    let interrupt = tokio::signal::ctrl_c();
-    let terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
-    let Ok(mut terminate) = terminate else {
-        let _ = interrupt.await;
-        return;
-    };
-    tokio::select! {
-        _ = interrupt => {}
-        _ = terminate.recv() => {}
     }
 }
 

@@ -3,7 +3,8 @@
 use stockstream_crds::spec::Consumer;
 use stockstream_crds::{Pipeline, SourceSettings};
 
-use super::session::{Manner, Session, host_name, shared, stop_signal};
+use super::session::{Manner, Session, host_name, shared};
+use super::signals::StopSignals;
 use super::validate::load;
 use super::{Program, aws, files};
 use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, WorkerArgs};
@@ -19,7 +20,7 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
             event = "suspended",
             "spec.suspend is set: nothing is read until it is cleared and the worker started again"
         );
-        stop_signal().await;
+        StopSignals::listen()?.next().await;
         return Ok(ExitStatus::Done);
     }
     warn_of_what_comes_later(&pipeline);
@@ -49,7 +50,10 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
                 host: session.host.clone(),
                 on_data_loss: None,
             };
-            let started = source.start().await.map_err(Failure::failed)?;
+            let Some(started) = session.unless_stopped(source.start()).await else {
+                return session.end(false).await;
+            };
+            let started = started.map_err(Failure::failed)?;
             let company = session.company(&pipeline);
             let orders = session.orders.subscribe();
             tokio::spawn(run_stream(source, started, company, orders))

@@ -1,0 +1,116 @@
+//! How long shards were silent, and what of it people want to know.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant, SystemTime};
+
+use jiff::Timestamp;
+
+use super::disturbance::Disturbance;
+
+/// Shards that are to be read past a moment.
+#[derive(Debug)]
+pub struct Waiting {
+    moment: Timestamp,
+    began: Instant,
+    shards: BTreeSet<String>,
+    /// The worker whose word doesn't count: it was killed.
+    not_from: Option<String>,
+}
+
+impl Waiting {
+    /// From now on.
+    pub fn now(shards: impl IntoIterator<Item = String>, not_from: Option<&str>) -> Waiting {
+        Waiting {
+            moment: Timestamp::try_from(SystemTime::now()).unwrap(),
+            began: Instant::now(),
+            shards: shards.into_iter().collect(),
+            not_from: not_from.map(str::to_owned),
+        }
+    }
+
+    /// What a worker says of a shard.
+    pub fn seen(&mut self, worker: &str, shard: &str, phase: &str, read_through: Option<&str>) {
+        if self.not_from.as_deref() == Some(worker) {
+            return;
+        }
+        let through = read_through.and_then(|at| at.parse::<Timestamp>().ok());
+        let read = phase == "Reading" && through.is_some_and(|through| through > self.moment);
+        if read || phase == "Ended" {
+            self.shards.remove(shard);
+        }
+    }
+
+    /// Those that nobody has read yet.
+    pub fn shards(&self) -> &BTreeSet<String> {
+        &self.shards
+    }
+
+    /// How long it has been so far.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    /// How long it took, when all are read.
+    pub fn over(&self) -> Option<Duration> {
+        self.shards.is_empty().then(|| self.elapsed())
+    }
+}
+
+/// Every disturbance and how long it was felt.
+#[derive(Debug, Default)]
+pub struct Journal {
+    took: BTreeMap<Disturbance, Vec<Duration>>,
+    faults: usize,
+}
+
+impl Journal {
+    pub fn note(&mut self, what: Disturbance, took: Duration) {
+        self.took.entry(what).or_default().push(took);
+    }
+
+    /// Requests to S3 that went wrong on purpose.
+    pub fn note_faults(&mut self, faults: usize) {
+        self.faults += faults;
+    }
+
+    pub fn count(&self) -> usize {
+        self.took.values().map(Vec::len).sum()
+    }
+
+    /// A table: from each disturbance to the moment when every shard that it hit was read past it.
+    pub fn report(&self) -> String {
+        let mut table = format!(
+            "{:28} {:>5} {:>9} {:>9} {:>9}  goal\n",
+            "until read again, ms", "times", "minimum", "median", "maximum"
+        );
+        for (what, took) in &self.took {
+            let mut took: Vec<u128> = took.iter().map(Duration::as_millis).collect();
+            took.sort_unstable();
+            let goal = match what {
+                Disturbance::Kill => "2000",
+                Disturbance::Stop | Disturbance::Fewer => "1000",
+                Disturbance::Pause => "10000",
+                _ => "",
+            };
+            // Writing to a String can't fail.
+            let _ = writeln!(
+                table,
+                "{:28} {:>5} {:>9} {:>9} {:>9}  {goal}",
+                format!("{what:?}"),
+                took.len(),
+                took[0],
+                took[took.len() / 2],
+                took[took.len() - 1],
+            );
+        }
+        let _ = write!(
+            table,
+            "{:28} {:>5}; {} requests to S3 went wrong on purpose",
+            "all",
+            self.count(),
+            self.faults
+        );
+        table
+    }
+}
