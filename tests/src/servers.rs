@@ -84,6 +84,8 @@ impl S3Server {
         };
         command.current_dir(folder.path());
         crate::isolate_from_aws(&mut command);
+        // seaweedfs leaves logs and sockets there.
+        command.env("TMPDIR", folder.path());
         if self == S3Server::SeaweedfsOpen {
             // It would take these for its only identity.
             command.env_remove("AWS_ACCESS_KEY_ID");

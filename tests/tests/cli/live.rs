@@ -3,11 +3,12 @@
 use std::net::TcpListener;
 use std::path::Path;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use stockstream_tests::{Binary, PATIENCE, Process, python_json, scratch};
 
 use super::assert_ended;
-use crate::support::{Running, files_below, get, run, text};
+use crate::support::{Kinesis, Running, Spec, files_below, get, run, text};
 
 const QUICKSTART: &str = "examples/quickstart.yaml";
 
@@ -242,4 +243,20 @@ fn two_devs_on_one_data_directory_are_refused() {
     assert_ended(&finished, 1, &[&text(&data).unwrap()]);
     assert_ended(&first.interrupt().unwrap(), 0, &[]);
     assert!(!files_below(&data).unwrap().is_empty());
+}
+
+/// A pod may be deleted as soon as it has begun; the first process of a container isn't even ended by a signal that it
+/// doesn't listen to.
+#[test]
+fn a_worker_that_is_told_to_stop_while_it_still_begins_ends_with_0() {
+    let folder = scratch().unwrap();
+    let kinesis = Kinesis::start().unwrap();
+    // Nobody makes this stream: the worker waits for it.
+    let yaml = Spec::of_stream(folder.path(), "not_yet")
+        .write(&folder.path().join("pipeline.yaml"))
+        .unwrap();
+    let mut worker = Running::worker(&yaml, &kinesis.endpoint).unwrap();
+    worker.process.signal(Signal::TERM).unwrap();
+    let finished = worker.process.wait(PATIENCE).unwrap();
+    assert_ended(&finished, 0, &["\"stopping\""]);
 }
