@@ -14,13 +14,16 @@ use crate::clock::Calendar;
 use crate::network::Peer;
 use crate::note;
 use crate::oracle::list;
-use crate::process::{Process, Stance, Surroundings};
+use crate::process::{Process, Release, Stance, Surroundings};
 use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::stream::STREAM;
 
 /// Open shards at most.
 const MOST_SHARDS: usize = 5;
+
+/// After so long without anything being done to it a run is calm, and recovery can be measured.
+const SETTLED: Duration = Duration::from_secs(4);
 
 /// Changes of the stream's shards in a run at most.
 const MOST_CHANGES: u32 = 5;
@@ -40,6 +43,9 @@ pub struct Director {
     wanted: usize,
     changes: u32,
     updating: Duration,
+    two_releases: bool,
+    /// Recovery times are measured: nothing but the director disturbs this run.
+    is_measured: bool,
     /// Until when the run is disturbed by what was done to it.
     pub disturbed: Instant,
 }
@@ -57,6 +63,8 @@ impl Director {
             wanted: scenario.workers,
             changes: 0,
             updating: scenario.updating,
+            two_releases: scenario.two_releases,
+            is_measured: scenario.is_measured,
             disturbed: Instant::now(),
         };
         for worker in 0..scenario.workers {
@@ -70,7 +78,13 @@ impl Director {
         self.started += 1;
         let off = self.random.between(-2_000, 2_000);
         let calendar = Calendar::off_by(self.around.world, off);
-        let process = Process::start(&self.around, worker, self.started, calendar);
+        // Who brings a run to its end must read everything.
+        let older = self.two_releases && worker < 9 && self.random.chance(500);
+        let release = match older {
+            true => Release::Before,
+            false => Release::Newest,
+        };
+        let process = Process::start(&self.around, worker, self.started, calendar, release);
         self.processes.push(process);
         self.disturb(Duration::ZERO);
     }
@@ -85,6 +99,19 @@ impl Director {
         self.processes
             .iter()
             .any(|process| process.stance == Stance::Running)
+    }
+
+    /// True when nothing has been done for a while to a run in which nothing else goes wrong.
+    pub fn is_calm(&self) -> bool {
+        let calm = Instant::now().saturating_duration_since(self.disturbed);
+        self.is_measured && calm >= SETTLED
+    }
+
+    /// True when a process of this release runs undisturbed.
+    pub fn runs(&self, release: Release) -> bool {
+        self.processes
+            .iter()
+            .any(|process| process.stance == Stance::Running && process.release == release)
     }
 
     fn disturb(&mut self, time: Duration) {
@@ -157,11 +184,27 @@ impl Director {
         let chosen =
             usize::try_from(index % u64::try_from(running.len()).unwrap_or(1).max(1)).unwrap_or(0);
         let chosen = running.get(chosen).copied();
+        self.around.watch.disturbed();
+        let measures = self.is_calm() && running.len() > 1;
+        self.around.watch.set_calm(false);
         let (time, dice) = (self.random.millis(200, 6_000), self.random.bits() % 100);
+        let dice = match self.is_measured {
+            true if dice < 40 => dice % 20,
+            true => 35,
+            false => dice,
+        };
         match (dice, chosen) {
             (0..=19, Some(index)) => {
                 let mut process = self.processes.remove(index);
-                process.kill();
+                let vanishes = dice < 6;
+                if vanishes {
+                    process.vanish();
+                } else {
+                    process.kill();
+                }
+                if measures {
+                    self.around.watch.died(&process.link.process, vanishes);
+                }
                 let pause = self.random.millis(100, 3_000);
                 self.restarts.push((process.worker, now + pause));
                 self.disturb(pause);
@@ -177,8 +220,14 @@ impl Director {
             (35..=42, Some(index)) => {
                 if let Some(process) = self.processes.get_mut(index) {
                     process.stop();
+                    if measures {
+                        self.around.watch.leaves(&process.link.process);
+                    }
                     // Stopping may take its time while the store is away.
-                    self.disturb(Duration::from_secs(25));
+                    self.disturb(match self.is_measured {
+                        true => Duration::from_secs(1),
+                        false => Duration::from_secs(25),
+                    });
                 }
             }
             (43..=52, Some(index)) => {
@@ -342,7 +391,11 @@ impl Director {
 
     /// How long until it does the next thing.
     pub fn pause(&mut self, calm: i64) -> Duration {
-        self.random.millis(50, calm)
+        let settled = match self.is_measured {
+            true => 2 * SETTLED,
+            false => Duration::ZERO,
+        };
+        settled + self.random.millis(50, calm)
     }
 
     /// A choice of the director's.

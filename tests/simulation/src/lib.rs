@@ -24,3 +24,4 @@ pub mod trace;
 pub mod watch;
 
 pub use run::{Report, run};
+pub use watch::Recovery;

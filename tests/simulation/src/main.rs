@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use clap::Parser;
-use stockstream_simulation::{Report, run};
+use stockstream_simulation::{Recovery, Report, run};
 
 /// Runs the worker's own loop in a simulation, once for each seed.
 #[derive(Debug, Parser)]
@@ -72,6 +72,7 @@ struct Totals {
     seconds: f64,
     silence: std::time::Duration,
     load: f64,
+    recoveries: Vec<(Recovery, std::time::Duration)>,
 }
 
 #[allow(
@@ -104,6 +105,7 @@ fn sweep(options: &Options) -> Result<ExitCode> {
             totals.rejects += report.rejects;
             totals.takes += report.takes;
             totals.seconds += report.time.as_secs_f64();
+            totals.recoveries.extend(&report.recoveries);
             totals.load = totals.load.max(report.load);
             totals.silence = totals.silence.max(report.silence);
             if !report.faults.is_empty() {
@@ -120,6 +122,7 @@ fn sweep(options: &Options) -> Result<ExitCode> {
         anyhow::Ok(())
     })?;
     progress(&totals, options.seeds, began.elapsed().as_secs_f64())?;
+    tell_recoveries(&totals)?;
     Ok(code(totals.failed.is_empty()))
 }
 
@@ -137,6 +140,29 @@ fn progress(totals: &Totals, seeds: u64, seconds: f64) -> Result<()> {
         totals.load * 100.0,
         totals.failed,
     )?;
+    Ok(())
+}
+
+fn tell_recoveries(totals: &Totals) -> Result<()> {
+    let mut err = std::io::stderr().lock();
+    for kind in [Recovery::Killed, Recovery::Vanished, Recovery::HandedOver] {
+        let mut times: Vec<std::time::Duration> = totals
+            .recoveries
+            .iter()
+            .filter(|(of, _)| *of == kind)
+            .map(|(_, time)| *time)
+            .collect();
+        times.sort_unstable();
+        if let (Some(least), Some(median), Some(most)) =
+            (times.first(), times.get(times.len() / 2), times.last())
+        {
+            writeln!(
+                err,
+                "{kind:?}: {} shards, read again after {least:.2?} / {median:.2?} / {most:.2?} (minimum, median, maximum)",
+                times.len()
+            )?;
+        }
+    }
     Ok(())
 }
 

@@ -26,7 +26,7 @@ pub enum Peer {
 }
 
 /// How often what goes wrong, of 1,000 requests.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weather {
     /// Takes up to a second and a half.
     pub slow: u64,

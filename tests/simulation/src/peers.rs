@@ -16,14 +16,30 @@ use crate::network::{Link, Network, Peer, lock};
 const PROBE_WITHIN: Duration = Duration::from_millis(300);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
-/// Open ports: address, process, mailbox.
+/// Who is to be found where: address, process, mailbox; no mailbox where a machine is gone and nothing answers.
 #[derive(Clone, Debug, Default)]
-pub struct Town(Arc<Mutex<BTreeMap<String, (String, Mailbox)>>>);
+pub struct Town(Arc<Mutex<BTreeMap<String, (String, Option<Mailbox>)>>>);
+
+/// What is at an address.
+enum Door {
+    Open(Mailbox),
+    Closed,
+    Gone,
+}
 
 impl Town {
     /// A process listens.
     pub fn opens(&self, address: &str, process: &str, mailbox: Mailbox) {
-        lock(&self.0).insert(address.to_owned(), (process.to_owned(), mailbox));
+        lock(&self.0).insert(address.to_owned(), (process.to_owned(), Some(mailbox)));
+    }
+
+    /// A process has gone with its machine.
+    pub fn vanishes(&self, address: &str, process: &str) {
+        if let Some((owner, mailbox)) = lock(&self.0).get_mut(address)
+            && owner == process
+        {
+            *mailbox = None;
+        }
     }
 
     /// A process has gone; another one may have its address already.
@@ -37,10 +53,12 @@ impl Town {
         }
     }
 
-    fn mailbox(&self, address: &str) -> Option<Mailbox> {
-        lock(&self.0)
-            .get(address)
-            .map(|(_, mailbox)| mailbox.clone())
+    fn door(&self, address: &str) -> Door {
+        match lock(&self.0).get(address) {
+            Some((_, Some(mailbox))) => Door::Open(mailbox.clone()),
+            Some((_, None)) => Door::Gone,
+            None => Door::Closed,
+        }
     }
 }
 
@@ -62,13 +80,11 @@ impl Peers for SimulatedPeers {
         let what = format!("probe {address}");
         let sent = self
             .network
-            .request(&self.link, Peer::Worker, what, move || {
-                town.mailbox(&door).is_some()
-            });
+            .request(&self.link, Peer::Worker, what, move || town.door(&door));
         match timeout(PROBE_WITHIN, sent).await {
-            Ok(Ok(true)) => Probe::Open,
-            Ok(Ok(false)) => Probe::Refused,
-            Ok(Err(_)) | Err(_) => Probe::Unknown,
+            Ok(Ok(Door::Open(_))) => Probe::Open,
+            Ok(Ok(Door::Closed)) => Probe::Refused,
+            Ok(Ok(Door::Gone) | Err(_)) | Err(_) => Probe::Unknown,
         }
     }
 
@@ -84,13 +100,17 @@ impl Peers for SimulatedPeers {
             let sent = self
                 .network
                 .request(&self.link, Peer::Worker, what, move || {
-                    let mailbox = town.mailbox(&door)?;
-                    Some(tokio::spawn(
+                    let mailbox = match town.door(&door) {
+                        Door::Open(mailbox) => mailbox,
+                        Door::Closed => return Err("refused"),
+                        Door::Gone => return Err("no route"),
+                    };
+                    Ok(tokio::spawn(
                         async move { mailbox.deliver(&token, told).await },
                     ))
                 });
             let sent = sent.await.map_err(|_| failed("no connection"))?;
-            let delivered = sent.ok_or_else(|| failed("refused"))?;
+            let delivered = sent.map_err(failed)?;
             let answer = delivered.await.map_err(|_| failed("it broke down"))?;
             answer.ok_or_else(|| failed("403"))
         };

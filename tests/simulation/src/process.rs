@@ -13,6 +13,8 @@ use stockstream::pipeline::{
     Company, Host, Orders, PipelineError, Stores, StreamSource, run_stream,
 };
 use stockstream::storage::Policy;
+use stockstream_core::codec::OLDEST_FORMAT;
+use stockstream_core::member::Formats;
 use stockstream_crds::Pipeline;
 use stockstream_local::Kinesis;
 use tokio::sync::watch;
@@ -35,6 +37,8 @@ pub struct Surroundings {
     pub trace: Trace,
     /// The pipeline.
     pub pipeline: Arc<Pipeline>,
+    /// The same with the newest checkpoint format, for workers of the newest release.
+    pub newest_pipeline: Arc<Pipeline>,
     /// The stream.
     pub log: Arc<Kinesis>,
     /// The store.
@@ -45,6 +49,27 @@ pub struct Surroundings {
     pub town: Town,
     /// Who looks on.
     pub watch: Arc<Watch>,
+}
+
+/// Which release a process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// The one before: it reads and writes no checkpoint format but the one before.
+    Before,
+    /// This one.
+    Newest,
+}
+
+impl Release {
+    fn reads(self) -> Formats {
+        match self {
+            Release::Before => Formats {
+                oldest: OLDEST_FORMAT,
+                newest: OLDEST_FORMAT,
+            },
+            Release::Newest => Formats::OURS,
+        }
+    }
 }
 
 /// How a process stands.
@@ -63,6 +88,8 @@ pub enum Stance {
 pub struct Process {
     /// Its worker's name, which the next process of the worker will have too.
     pub worker: usize,
+    /// Which release it runs.
+    pub release: Release,
     /// How it stands.
     pub stance: Stance,
     /// Its link to the network.
@@ -91,9 +118,15 @@ fn policy() -> Policy {
 
 impl Process {
     /// Starts a process of a worker; `number` tells it from all others.
-    pub fn start(around: &Surroundings, worker: usize, number: usize, calendar: Calendar) -> Self {
+    pub fn start(
+        around: &Surroundings,
+        worker: usize,
+        number: usize,
+        calendar: Calendar,
+        release: Release,
+    ) -> Self {
         let process = format!("w{worker}.{number}");
-        note!(around.trace, "{process} starts");
+        note!(around.trace, "{process} starts: {release:?}");
         let link = Arc::new(Link::new(process));
         let (orders, received) = watch::channel(Orders::Run);
         let clock = calendar.clock();
@@ -120,7 +153,7 @@ impl Process {
         };
         let main = run(
             around.clone(),
-            format!("w{worker}"),
+            (format!("w{worker}"), release),
             link.clone(),
             clock.clone(),
             company,
@@ -139,6 +172,7 @@ impl Process {
         }));
         Process {
             worker,
+            release,
             stance: Stance::Running,
             link,
             calendar,
@@ -156,6 +190,13 @@ impl Process {
     pub fn kill(&mut self) {
         note!(self.trace, "{} killed", self.link.process);
         self.town.closes(&self.address, &self.link.process);
+        self.gate.kill();
+    }
+
+    /// Its machine is gone: nobody gets an answer, not even a refusal.
+    pub fn vanish(&mut self) {
+        note!(self.trace, "{} vanishes", self.link.process);
+        self.town.vanishes(&self.address, &self.link.process);
         self.gate.kill();
     }
 
@@ -195,7 +236,7 @@ impl Process {
 
 async fn run(
     around: Surroundings,
-    name: String,
+    (name, release): (String, Release),
     link: Arc<Link>,
     clock: Clock,
     company: Company,
@@ -220,8 +261,12 @@ async fn run(
         watch: around.watch.clone(),
         iterators: Arc::default(),
     });
-    let pipeline = around.pipeline.as_ref();
+    let pipeline = match release {
+        Release::Before => around.pipeline.as_ref(),
+        Release::Newest => around.newest_pipeline.as_ref(),
+    };
     let host = Host {
+        reads: release.reads(),
         observer: Observer::new(identity(pipeline, &name)),
         name,
         clock,

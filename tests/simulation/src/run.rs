@@ -18,16 +18,19 @@ use crate::network::{Network, lock};
 use crate::note;
 use crate::oracle::{Oracle, list, parents};
 use crate::peers::Town;
-use crate::process::Surroundings;
+use crate::process::{Release, Surroundings};
 use crate::producer::Producer;
 use crate::random::Random;
 use crate::scenario::{LAPSE, Scenario};
 use crate::stream::STREAM;
 use crate::trace::Trace;
-use crate::watch::{Outcome, Watch};
+use crate::watch::{Outcome, Recovery, Watch};
 
 /// A shard that has ticks to read is read within this, while a worker runs undisturbed.
 const SILENCE: Duration = Duration::from_secs(40);
+
+/// What the release before can't read is written again within this, once a worker of it has joined.
+const LOWERED_WITHIN: Duration = Duration::from_secs(12);
 
 /// Requests to the store that are allowed: for each start of a process (three probes of 17 creates and more), each take,
 /// each second of a shard that is read, and each second of a process. The third is two versions with their listings,
@@ -68,6 +71,8 @@ pub struct Report {
     pub time: Duration,
     /// The longest that an undisturbed shard was silent.
     pub silence: Duration,
+    /// How long shards weren't read when they went from one worker to another, nothing else being wrong.
+    pub recoveries: Vec<(Recovery, Duration)>,
     /// The readable trace, when it was asked for.
     pub lines: Vec<String>,
 }
@@ -133,12 +138,22 @@ impl Run {
         let around = Surroundings {
             world,
             trace: trace.clone(),
+            newest_pipeline: Arc::new(match scenario.two_releases {
+                true => stockstream_crds::parse(&scenario.newest_yaml)
+                    .with_context(|| scenario.newest_yaml.clone())?,
+                false => pipeline.clone(),
+            }),
             pipeline: Arc::new(pipeline),
             log: log.clone(),
             objects: Arc::default(),
             network: Arc::new(Network::new(seed, trace.clone(), scenario.weather)),
             town: Town::default(),
-            watch: Arc::new(Watch::new(trace.clone(), scenario.keep_versions, age)),
+            watch: Arc::new(Watch::new(
+                trace.clone(),
+                scenario.keep_versions,
+                age,
+                scenario.expiry,
+            )),
         };
         let oracle = Arc::new(Mutex::new(Oracle::new(log.clone(), scenario.rules)));
         let producer = Producer {
@@ -214,6 +229,9 @@ impl Run {
             self.around.watch.fault(format!("the log failed: {error}"));
         }
         self.look_for_silence();
+        self.around.watch.look_for_orphans();
+        self.around.watch.set_calm(self.director.is_calm());
+        self.look_for_stranded();
         self.process_seconds += self.director.processes.len() as f64 * time.as_secs_f64();
         self.shard_seconds += self.around.watch.open_chains() as f64 * time.as_secs_f64();
     }
@@ -221,6 +239,10 @@ impl Run {
     fn look_for_silence(&mut self) {
         let calm = Instant::now().saturating_duration_since(self.director.disturbed);
         if calm < Duration::from_secs(1) || !self.director.is_alive() {
+            return;
+        }
+        // What only the newest release reads waits for it.
+        if !self.director.runs(Release::Newest) && self.around.watch.in_newest_format().is_some() {
             return;
         }
         let mut oracle = lock(&self.oracle);
@@ -246,6 +268,22 @@ impl Run {
                     "{shard} has been silent for {waited:?} though a worker lives and nothing is disturbed"
                 ));
             }
+        }
+    }
+
+    /// Whoever is there must be able to go on with every shard: the newest format isn't kept while somebody doesn't read it.
+    fn look_for_stranded(&self) {
+        let calm = Instant::now().saturating_duration_since(self.director.disturbed);
+        if calm < LOWERED_WITHIN
+            || !self.director.runs(Release::Before)
+            || !self.director.runs(Release::Newest)
+        {
+            return;
+        }
+        if let Some(shard) = self.around.watch.in_newest_format() {
+            self.around.watch.fault(format!(
+                "{shard} stays in the newest format though a worker of the release before is there"
+            ));
         }
     }
 
@@ -335,6 +373,7 @@ impl Run {
             takes,
             time: self.around.world.elapsed(),
             silence: self.silence,
+            recoveries: self.around.watch.recoveries(),
             lines: trace.take_lines(),
         }
     }

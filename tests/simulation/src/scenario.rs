@@ -5,6 +5,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use stockstream_core::codec::FORMAT;
+
 use crate::network::Weather;
 use crate::oracle::Rules;
 use crate::random::Random;
@@ -19,6 +21,11 @@ pub const LAPSE: u32 = 60;
 pub struct Scenario {
     /// The pipeline's YAML.
     pub yaml: String,
+    /// The same with the newest checkpoint format.
+    pub newest_yaml: String,
+    /// Some workers are of a release that reads and writes the checkpoint format before only, the others write the
+    /// newest one as soon as everybody reads it.
+    pub two_releases: bool,
     /// The numbers in it that the oracle needs.
     pub rules: Rules,
     /// The lease's expiry.
@@ -27,6 +34,8 @@ pub struct Scenario {
     pub keep_versions: usize,
     /// Open shards at the start.
     pub shards: i64,
+    /// Nothing goes wrong but that processes die and are told to stop, one after another: recovery is measured.
+    pub is_measured: bool,
     /// Tickers.
     pub tickers: Vec<String>,
     /// Workers that should run.
@@ -51,7 +60,10 @@ impl Scenario {
         let idle = of(&mut random, &[1_000, 2_000, 5_000, 3_600_000]);
         let max_ahead = of(&mut random, &[500, 2_000]);
         let from_start = random.chance(400);
-        let expiry: i64 = 1_500;
+        let (heartbeat, expiry) = match random.chance(200) {
+            true => (2_000, 6_000),
+            false => (500, 1_500),
+        };
         let keep_versions = of(&mut random, &[2, 4]);
         let shards = of(&mut random, &[1, 2, 2, 3]);
         let partition_by = random
@@ -75,14 +87,15 @@ impl Scenario {
             yaml,
             "  output:\n    path: s3://lake/rows\n    partitionBy: {}\n    publishInterval: {}s\n    compression: none\n  \
              state:\n    path: s3://lake/state\n    commitInterval: {}s\n    keepVersions: {keep_versions}\n    \
-             lease: {{heartbeat: 500ms, expiry: {expiry}ms}}\n",
+             lease: {{heartbeat: {heartbeat}ms, expiry: {expiry}ms}}\n",
             partition_by.unwrap_or("[]"),
             of(&mut random, &[1, 2, 4]),
             of(&mut random, &[1, 1, 2]),
         );
         let tickers = of(&mut random, &[3, 4, 6]);
         let bad = |random: &mut Random, most: i64| random.between(0, most).unsigned_abs();
-        let weather = match random.chance(250) {
+        let is_measured = Random::of(seed, "measured").chance(80);
+        let weather = match random.chance(250) || is_measured {
             true => Weather::default(),
             false => Weather {
                 slow: bad(&mut random, 40),
@@ -94,6 +107,9 @@ impl Scenario {
             },
         };
         Scenario {
+            newest_yaml: format!("{yaml}    format: {FORMAT}\n"),
+            two_releases: Random::of(seed, "releases").chance(150) && !is_measured,
+            is_measured,
             yaml,
             rules: Rules {
                 window: window * 1_000,
@@ -101,11 +117,14 @@ impl Scenario {
                 max_ahead: max_ahead * 1_000,
                 from_start,
             },
-            expiry: Duration::from_millis(expiry.unsigned_abs()),
+            expiry: Duration::from_millis(u64::try_from(expiry).unwrap_or(0)),
             keep_versions: usize::try_from(keep_versions).unwrap_or(2),
             shards,
             tickers: (0..tickers).map(|number| format!("T{number}")).collect(),
-            workers: usize::try_from(of(&mut random, &[1, 1, 2, 2, 3])).unwrap_or(1),
+            workers: match usize::try_from(of(&mut random, &[1, 1, 2, 2, 3])) {
+                Ok(workers) if !is_measured => workers,
+                _ => 3,
+            },
             weather,
             length: random.millis(25_000, 60_000),
             calm: of(&mut random, &[2_000, 4_000, 8_000]),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stockstream_core::checkpoint::Checkpoint;
-use stockstream_core::codec;
+use stockstream_core::codec::{self, OLDEST_FORMAT};
 use stockstream_core::sequence::Position;
 use tokio::time::Instant;
 
@@ -20,6 +20,15 @@ use crate::trace::Trace;
 
 /// Reads of one shard by one process in any second: what AWS allows.
 const READS_A_SECOND: usize = 5;
+
+/// The shards of a process that was killed are read again within this: others find its port closed.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
+
+/// Those of a machine that is gone, so much later than the lease's expiry. With the product's six seconds these are ten.
+const VANISHED_BEYOND_EXPIRY: Duration = Duration::from_secs(4);
+
+/// A shard that is handed over isn't read for this long.
+const HANDED_OVER_WITHIN: Duration = Duration::from_secs(1);
 
 /// A chain as its newest version has it.
 #[derive(Clone, Debug)]
@@ -34,6 +43,19 @@ pub struct Chain {
     pub position: Position,
     /// Takes so far.
     pub takes: u64,
+    /// The format that it is written in.
+    pub format: u16,
+}
+
+/// How a shard came from one worker to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// Its process was killed.
+    Killed,
+    /// Its machine was gone.
+    Vanished,
+    /// Its process was told to stop.
+    HandedOver,
 }
 
 /// Looks on.
@@ -44,6 +66,8 @@ pub struct Watch {
     keep: usize,
     /// How much older than the newest version a version must be before it goes, in microseconds.
     age: i64,
+    /// The lease's expiry.
+    expiry: Duration,
     seen: Mutex<Seen>,
 }
 
@@ -59,6 +83,24 @@ struct Seen {
     /// Versions that a process has sent a create of, without having listed the chain since.
     unlisted: BTreeMap<(String, String), u64>,
     reads: BTreeMap<(String, String), VecDeque<Instant>>,
+    /// The beats of each process: its member id, when each was first sent, and the lease that those which arrived give.
+    leases: BTreeMap<String, Lease>,
+    /// Who read a shard last, and when.
+    readers: BTreeMap<String, (String, Instant)>,
+    /// Shards of processes that died, since when and how.
+    orphans: BTreeMap<String, (Instant, Recovery)>,
+    /// Processes that were told to stop, with nothing else to disturb them.
+    leaving: BTreeSet<String>,
+    recoveries: Vec<(Recovery, Duration)>,
+    /// Nothing has been done to the run for a while, and nothing goes wrong by itself.
+    calm: bool,
+}
+
+#[derive(Debug, Default)]
+struct Lease {
+    member: String,
+    sent: BTreeMap<Bytes, Instant>,
+    until: Option<Instant>,
 }
 
 /// What a run came to, as far as the store shows.
@@ -72,9 +114,10 @@ pub struct Outcome {
 
 impl Watch {
     /// Looks on from now.
-    pub fn new(trace: Trace, keep: usize, age: Duration) -> Self {
+    pub fn new(trace: Trace, keep: usize, age: Duration, expiry: Duration) -> Self {
         Watch {
             trace,
+            expiry,
             keep,
             age: i64::try_from(age.as_micros()).unwrap_or(i64::MAX),
             seen: Mutex::default(),
@@ -106,6 +149,84 @@ impl Watch {
             .count()
     }
 
+    /// A chain that hasn't ended and is written in a format that not everybody reads.
+    pub fn in_newest_format(&self) -> Option<String> {
+        let seen = lock(&self.seen);
+        let open = |chain: &Chain| !chain.position.is_final() && chain.format > OLDEST_FORMAT;
+        let mut chains = seen.chains.iter();
+        chains
+            .find(|(_, chain)| open(chain))
+            .map(|(shard, _)| shard.clone())
+    }
+
+    /// Something is done to the run: what is being measured isn't any more.
+    pub fn disturbed(&self) {
+        let mut seen = lock(&self.seen);
+        seen.orphans.clear();
+        seen.leaving.clear();
+    }
+
+    /// Says whether nothing has been done to the run for a while, and nothing goes wrong by itself.
+    pub fn set_calm(&self, calm: bool) {
+        lock(&self.seen).calm = calm;
+    }
+
+    /// A process has died, or its machine has gone, in a calm run with other workers: its shards must be read again soon.
+    pub fn died(&self, process: &str, vanished: bool) {
+        let mut seen = lock(&self.seen);
+        let Some(lease) = seen.leases.get(process) else {
+            return;
+        };
+        let recovery = match vanished {
+            true => Recovery::Vanished,
+            false => Recovery::Killed,
+        };
+        let orphans: Vec<String> = seen
+            .chains
+            .iter()
+            .filter(|(_, chain)| chain.owner == lease.member && !chain.position.is_final())
+            .map(|(shard, _)| shard.clone())
+            .collect();
+        for shard in orphans {
+            seen.orphans.insert(shard, (Instant::now(), recovery));
+        }
+    }
+
+    /// A process was told to stop in a calm run with other workers: its shards mustn't be silent for long.
+    pub fn leaves(&self, process: &str) {
+        lock(&self.seen).leaving.insert(process.to_owned());
+    }
+
+    /// Within which a shard must be read again.
+    fn bound(&self, recovery: Recovery) -> Duration {
+        match recovery {
+            Recovery::Killed => KILLED_WITHIN,
+            Recovery::Vanished => self.expiry + VANISHED_BEYOND_EXPIRY,
+            Recovery::HandedOver => HANDED_OVER_WITHIN,
+        }
+    }
+
+    /// Shards that should have been read again are told of, once.
+    pub fn look_for_orphans(&self) {
+        let mut overdue = Vec::new();
+        lock(&self.seen).orphans.retain(|shard, (since, recovery)| {
+            let late = since.elapsed() > self.bound(*recovery);
+            if late {
+                overdue.push(format!(
+                    "{shard} isn't read {:?} after it lost its worker ({recovery:?})",
+                    since.elapsed()
+                ));
+            }
+            !late
+        });
+        overdue.into_iter().for_each(|fault| self.fault(fault));
+    }
+
+    /// How long shards were not read when they went from one worker to another.
+    pub fn recoveries(&self) -> Vec<(Recovery, Duration)> {
+        lock(&self.seen).recoveries.clone()
+    }
+
     /// All rows and rejects that can be read.
     pub fn outcome(&self) -> Outcome {
         let seen = lock(&self.seen);
@@ -127,6 +248,11 @@ impl Watch {
     pub fn put_sent(&self, process: &str, path: &str, bytes: &Bytes) {
         let fault = {
             let mut seen = lock(&self.seen);
+            if let Some(member) = beat_of(path) {
+                let lease = seen.leases.entry(process.to_owned()).or_default();
+                member.clone_into(&mut lease.member);
+                lease.sent.entry(bytes.clone()).or_insert_with(Instant::now);
+            }
             match version_in(path) {
                 Some((shard, version)) => seen.create_sent(process, &shard, version, bytes),
                 None => seen.publish_sent(process, path),
@@ -147,6 +273,34 @@ impl Watch {
 
     /// A process reads a shard.
     pub fn read_sent(&self, process: &str, shard: &str) {
+        let (mut slow, robbed);
+        {
+            let mut seen = lock(&self.seen);
+            let now = Instant::now();
+            let before = seen
+                .readers
+                .insert(shard.to_owned(), (process.to_owned(), now));
+            let left = before.filter(|(other, _)| other != process && seen.leaving.contains(other));
+            let lost = seen.orphans.remove(shard);
+            let lost = lost.or_else(|| left.map(|(_, at)| (at, Recovery::HandedOver)));
+            robbed = seen.calm && !seen.holds(process, shard);
+            slow = None;
+            if let Some((since, recovery)) = lost {
+                let silent = now.duration_since(since);
+                seen.recoveries.push((recovery, silent));
+                slow = (silent > self.bound(recovery)).then_some((silent, recovery));
+            }
+        }
+        if robbed {
+            self.fault(format!(
+                "{process} reads {shard}, which another worker has taken from it though all is calm"
+            ));
+        }
+        if let Some((silent, recovery)) = slow {
+            self.fault(format!(
+                "{shard} wasn't read for {silent:?} when it went to {process} ({recovery:?})"
+            ));
+        }
         let many = {
             let mut seen = lock(&self.seen);
             let reads = seen
@@ -184,6 +338,9 @@ impl Watch {
             return Err(format!("{process} overwrote {path}"));
         }
         let mut seen = lock(&self.seen);
+        if beat_of(path).is_some() {
+            seen.beat_arrived(process, bytes, self.expiry);
+        }
         if let Some((shard, version)) = version_in(path) {
             return seen.version_created(&self.trace, &shard, version, bytes);
         }
@@ -276,6 +433,9 @@ impl Seen {
             version,
             checkpoint.epoch,
         );
+        if !self.frozen.contains_key(&key) {
+            self.has_lease(process, shard, &checkpoint)?;
+        }
         let same = self.frozen.entry(key).or_insert_with(|| bytes.clone()) == bytes;
         if !same {
             return Err(format!(
@@ -286,6 +446,38 @@ impl Seen {
         self.unlisted
             .insert((process.to_owned(), shard.to_owned()), version);
         Ok(())
+    }
+
+    /// Whose lease has run out begins no new version of a shard that it holds. (It may try to take one: then it meets
+    /// whoever took it before.)
+    fn has_lease(&self, process: &str, shard: &str, version: &Checkpoint) -> Result<(), String> {
+        let held = self
+            .chains
+            .get(shard)
+            .is_some_and(|chain| chain.owner == version.owner && chain.epoch == version.epoch);
+        let until = self.leases.get(process).and_then(|lease| lease.until);
+        match until {
+            Some(until) if held && Instant::now() >= until => Err(format!(
+                "{process} began version {} of {shard} {:?} after its lease had run out",
+                version.version,
+                until.elapsed()
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn holds(&self, process: &str, shard: &str) -> bool {
+        let owner = self.chains.get(shard).map(|chain| chain.owner.as_str());
+        let member = self.leases.get(process).map(|lease| lease.member.as_str());
+        owner == member
+    }
+
+    fn beat_arrived(&mut self, process: &str, beat: &Bytes, expiry: Duration) {
+        if let Some(lease) = self.leases.get_mut(process)
+            && let Some(sent) = lease.sent.get(beat)
+        {
+            lease.until = lease.until.max(Some(*sent + expiry));
+        }
     }
 
     fn publish_sent(&mut self, process: &str, path: &str) -> Result<(), String> {
@@ -370,6 +562,7 @@ impl Seen {
                 owner: checkpoint.owner,
                 position: checkpoint.position,
                 takes,
+                format: codec::format_of(bytes).unwrap_or_default(),
             },
         );
         Ok(())
@@ -386,6 +579,11 @@ fn decode(shard: &str, version: u64, bytes: &Bytes) -> Result<Checkpoint, String
             checkpoint.version, checkpoint.shard
         )),
     }
+}
+
+/// The member whose beat this is.
+fn beat_of(path: &str) -> Option<&str> {
+    path.strip_prefix("state/members/")?.strip_suffix("/beat")
 }
 
 /// The shard and the version of a checkpoint's path.

@@ -139,6 +139,7 @@ struct Frozen {
     bytes: Bytes,
     position: Position,
     read_through: Option<Micros>,
+    format: u16,
 }
 
 #[derive(Debug)]
@@ -186,6 +187,7 @@ pub struct ShardChain {
     last_seal: Monotonic,
     committed_position: Position,
     committed_read_through: Option<Micros>,
+    committed_format: u16,
 }
 
 impl ShardChain {
@@ -233,6 +235,7 @@ impl ShardChain {
             unregistered: lineage.unregistered.drain(..).collect(),
             committed_position: lineage.position.clone(),
             committed_read_through: lineage.read_through,
+            committed_format: identity.format,
             phase: Phase::Idle,
             taken: false,
             recovering: true,
@@ -364,6 +367,7 @@ impl ShardChain {
             bytes: Bytes::from(bytes),
             position: checkpoint.position,
             read_through: checkpoint.read_through,
+            format: self.identity.format,
         });
         Ok(())
     }
@@ -408,6 +412,7 @@ impl ShardChain {
                 self.taken = true;
                 self.committed_position = frozen.position;
                 self.committed_read_through = frozen.read_through;
+                self.committed_format = frozen.format;
                 Phase::Idle
             }
             (Phase::Checking, None) => Phase::Idle,
@@ -513,7 +518,7 @@ impl ShardChain {
     /// While held, nothing is read and no new version begins: this worker's lease may have run out. What was committed
     /// before is still published.
     pub fn hold(&mut self, held: bool) {
-        self.held = held;
+        self.held = held && !broken(Mutant::CommitWithoutLease);
     }
 
     /// True while nothing new is read or committed.
@@ -521,8 +526,15 @@ impl ShardChain {
         self.held
     }
 
-    /// The format of the versions from the next one on.
+    /// The format of the versions from the next one on. When it is older than before, somebody has joined who can't read
+    /// the newest version: the next one is due without any other change.
     pub fn set_format(&mut self, format: u16) {
+        if broken(Mutant::FormatNotLowered) {
+            return;
+        }
+        if format < self.identity.format {
+            self.state.touch();
+        }
         self.identity.format = format;
     }
 
@@ -533,10 +545,11 @@ impl ShardChain {
             version: self.version,
             epoch: self.epoch,
             owner: self.identity.owner.clone(),
-            format: self.identity.format,
+            format: self.committed_format,
             range: self.lineage.range,
             parents: self.lineage.parents.clone(),
-            drained: self.is_settled() && self.unregistered.is_empty(),
+            drained: broken(Mutant::ReleaseBeforeOutboxIsEmpty)
+                || (self.is_settled() && self.unregistered.is_empty()),
         }
     }
 
@@ -584,6 +597,9 @@ impl ShardChain {
     pub fn is_done(&self) -> bool {
         if self.releasing {
             return matches!(self.phase, Phase::Idle) && self.taken && !self.state.is_dirty();
+        }
+        if broken(Mutant::ReleaseBeforeOutboxIsEmpty) && self.committed_position.is_final() {
+            return self.taken;
         }
         let over = self.finishing || self.state.position().is_final();
         over && self.is_settled() && (self.finishing || self.unregistered.is_empty())

@@ -32,11 +32,19 @@ pub enum Mutant {
     ExistsIsOurs,
     /// A take forgets what was sealed and not yet published.
     ForgottenOutbox,
+    /// A shard at its end is let go before its outbox is empty.
+    ReleaseBeforeOutboxIsEmpty,
+    /// A worker whose lease has run out reads and commits on.
+    CommitWithoutLease,
+    /// A shard is taken from a worker that lives and holds it.
+    TakeFromTheLiving,
+    /// Whoever joins that can't read the newest format, others write on in it.
+    FormatNotLowered,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 13] = [
+    pub const ALL: [Mutant; 17] = [
         Mutant::PublishBeforeCommit,
         Mutant::ResumeAt,
         Mutant::NoFloors,
@@ -50,6 +58,10 @@ impl Mutant {
         Mutant::TakeWithoutNewEpoch,
         Mutant::ExistsIsOurs,
         Mutant::ForgottenOutbox,
+        Mutant::ReleaseBeforeOutboxIsEmpty,
+        Mutant::CommitWithoutLease,
+        Mutant::TakeFromTheLiving,
+        Mutant::FormatNotLowered,
     ];
 }
 

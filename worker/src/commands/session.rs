@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use stockstream_core::member::Formats;
 use stockstream_crds::{Pipeline, SourceSettings};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -87,6 +88,7 @@ impl Session {
         observer.emit(&event, clock.wall().0);
         Ok(Session {
             host: Host {
+                reads: Formats::OURS,
                 name: manner.name,
                 clock,
                 observer,

@@ -10,6 +10,7 @@ use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::codec::{self, CodecError};
 use stockstream_core::layout::version_of;
 use stockstream_core::lineage::Head;
+use stockstream_core::member::Formats;
 use stockstream_core::mutants::{Mutant, broken};
 use stockstream_core::row::Partition;
 
@@ -211,6 +212,7 @@ pub async fn load_newest(
 pub struct Newest {
     url: String,
     bytes: Bytes,
+    reads: Formats,
 }
 
 impl Newest {
@@ -224,7 +226,11 @@ impl Newest {
     /// # Errors
     /// [`PipelineError::Checkpoint`].
     pub fn decode(&self) -> Result<Checkpoint, PipelineError> {
-        codec::decode(&self.bytes).map_err(|source| PipelineError::Checkpoint {
+        let decoded = match self.format() {
+            Some(found) if !self.reads.read(found) => Err(CodecError::UnknownFormat { found }),
+            _ => codec::decode(&self.bytes),
+        };
+        decoded.map_err(|source| PipelineError::Checkpoint {
             url: self.url.clone(),
             source,
         })
@@ -265,6 +271,7 @@ pub async fn load_newest_bytes(
             continue;
         };
         let url = context.state.url_of(&key);
-        return Ok(Some(Newest { url, bytes }));
+        let reads = context.reads;
+        return Ok(Some(Newest { url, bytes, reads }));
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use stockstream_core::chain::Identity;
 use stockstream_core::layout::{BatchName, Incarnation, StateKeys};
+use stockstream_core::member::Formats;
 
 use super::settings::Settings;
 use crate::clock::Clock;
@@ -38,6 +39,8 @@ pub struct Context {
     pub clock: Clock,
     /// Who wants to know.
     pub observer: Observer,
+    /// The checkpoint formats that this worker reads.
+    pub reads: Formats,
 }
 
 impl Context {

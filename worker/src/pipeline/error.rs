@@ -161,6 +161,17 @@ impl PipelineError {
         matches!(self, PipelineError::Publish(PublishError::Conflict { .. }))
     }
 
+    /// True when a newer release wrote what can't be read: its workers go on with it.
+    pub fn is_newer_format(&self) -> bool {
+        matches!(
+            self,
+            PipelineError::Checkpoint {
+                source: CodecError::UnknownFormat { .. },
+                ..
+            }
+        )
+    }
+
     /// True when the same may succeed later without anybody's doing.
     pub fn is_transient(&self) -> bool {
         match self {

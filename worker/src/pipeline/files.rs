@@ -98,10 +98,7 @@ impl FilesPipeline {
                 Some(newest) => newest,
                 None => self.before_first(),
             };
-            let charge = Charge {
-                format: self.context.settings.format,
-                ..Charge::alone(orders.clone())
-            };
+            let charge = Charge::alone(orders.clone()).in_format(self.context.settings.format);
             let runner = ShardRunner::take(self.context.clone(), newest, charge, self.feed())?;
             match runner.run().await.0 {
                 Ended::Finished | Ended::Released => return Ok(()),

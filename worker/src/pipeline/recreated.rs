@@ -132,10 +132,7 @@ async fn end_chain(context: Arc<Context>, first: Checkpoint) -> Result<(), Pipel
     let mut newest = first;
     let mut fenced = 0;
     loop {
-        let charge = Charge {
-            format: context.settings.format,
-            ..Charge::alone(run.clone())
-        };
+        let charge = Charge::alone(run.clone()).in_format(context.settings.format);
         let runner = ShardRunner::take(context.clone(), newest, charge, gone())?;
         match runner.run().await.0 {
             Ended::Finished | Ended::Released => return Ok(()),

@@ -88,8 +88,8 @@ pub struct Charge {
     pub lease: watch::Receiver<Instant>,
     /// Told when the shard is taken, and when it has ended or its outbox is empty.
     pub news: mpsc::UnboundedSender<(String, Head)>,
-    /// The format in which versions are written.
-    pub format: u16,
+    /// The format in which versions are written; it follows who else is there.
+    pub format: watch::Receiver<u16>,
 }
 
 impl Charge {
@@ -97,12 +97,19 @@ impl Charge {
     pub fn alone(orders: watch::Receiver<Orders>) -> Self {
         let (_, lease) = watch::channel(Instant::now() + NO_LEASE);
         let (news, _) = mpsc::unbounded_channel();
+        let (_, format) = watch::channel(DEFAULT_FORMAT);
         Charge {
             orders,
             lease,
             news,
-            format: DEFAULT_FORMAT,
+            format,
         }
+    }
+
+    /// The same, writing in this format.
+    pub fn in_format(self, format: u16) -> Self {
+        let (_, format) = watch::channel(format);
+        Charge { format, ..self }
     }
 }
 
@@ -133,7 +140,8 @@ pub struct ShardRunner {
     is_take: bool,
     lease: watch::Receiver<Instant>,
     news: mpsc::UnboundedSender<(String, Head)>,
-    told: Option<(bool, bool)>,
+    format: watch::Receiver<u16>,
+    told: Option<(bool, bool, u16)>,
     collecting: Option<Collecting>,
     collect_at: Instant,
     watch: ShardWatch,
@@ -152,7 +160,7 @@ impl ShardRunner {
     ) -> Result<Self, PipelineError> {
         let shard = newest.shard.clone();
         let chain = ShardChain::take(
-            context.identity(&shard, charge.format),
+            context.identity(&shard, *charge.format.borrow()),
             context.settings.plan.clone(),
             context.settings.pace,
             newest,
@@ -184,6 +192,7 @@ impl ShardRunner {
             is_take: true,
             lease: charge.lease,
             news: charge.news,
+            format: charge.format,
             told: None,
             collecting: None,
             collect_at: Instant::now() + jitter(collection_interval()),
@@ -248,6 +257,7 @@ impl ShardRunner {
 
     fn follow_orders(&mut self) {
         self.chain.hold(Instant::now() >= *self.lease.borrow());
+        self.chain.set_format(*self.format.borrow());
         // Without anybody to give orders there is nobody to work for.
         let orders = match self.orders_gone {
             true => Orders::Stop,
@@ -330,17 +340,19 @@ impl ShardRunner {
         }
     }
 
-    /// Tells the worker what others wait for: the take, the shard's end, an empty outbox.
+    /// Tells the worker what others wait for: the take, the shard's end, an empty outbox, a format that they read.
     fn tell_news(&mut self) {
         if !self.chain.is_taken() {
             return;
         }
         let ended = self.chain.committed_position().is_final();
         let drained = ended && self.chain.is_settled();
-        if self.told != Some((ended, drained)) {
-            self.told = Some((ended, drained));
+        let head = self.chain.head();
+        let news = Some((ended, drained, head.format));
+        if self.told != news {
+            self.told = news;
             // Nobody listens while the worker shuts down; then it doesn't matter.
-            let _ = self.news.send((self.shard.clone(), self.chain.head()));
+            let _ = self.news.send((self.shard.clone(), head));
         }
     }
 

@@ -11,7 +11,7 @@ use futures::{StreamExt, TryStreamExt};
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::layout::{Incarnation, StateKeys};
 use stockstream_core::lineage::{Head, Roots, RootsError, ShardInfo, StartRule, choose_roots};
-use stockstream_core::member::member_id;
+use stockstream_core::member::{Formats, member_id};
 use stockstream_core::sequence::Position;
 use stockstream_crds::Pipeline;
 use stockstream_crds::spec::{InitialPosition, OnDataLoss};
@@ -57,6 +57,8 @@ pub struct Host {
     pub clock: Clock,
     /// Who wants to know.
     pub observer: Observer,
+    /// The checkpoint formats that this release reads; a simulation has older releases, too.
+    pub reads: Formats,
 }
 
 impl Host {
@@ -90,6 +92,7 @@ impl Host {
             member,
             clock: self.clock.clone(),
             observer: self.observer.clone(),
+            reads: self.reads,
         }
     }
 }

@@ -12,6 +12,7 @@ mod roots;
 
 use crate::checkpoint::Checkpoint;
 use crate::hash::HashRange;
+use crate::mutants::{Mutant, broken};
 use crate::sequence::Position;
 
 pub use coverage::{Coverage, coverage};
@@ -91,7 +92,8 @@ impl Head {
 
 /// No batch waits to be published, and no partition to be registered.
 fn is_drained(checkpoint: &Checkpoint) -> bool {
-    checkpoint.outbox.is_empty() && checkpoint.unregistered.is_empty()
+    broken(Mutant::ReleaseBeforeOutboxIsEmpty)
+        || (checkpoint.outbox.is_empty() && checkpoint.unregistered.is_empty())
 }
 
 /// The part of a chain's keys that no child's chain has taken over. `chains` gives every chain's range and parents.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use crate::assignment::{Assignment, Candidate, Formats, Wanted, assign};
+use crate::mutants::{Mutant, broken};
 
 /// A live member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +98,8 @@ pub fn decide(facts: &LeaseFacts<'_>) -> Plan {
         let holder = shard
             .owner
             .as_deref()
-            .filter(|owner| facts.members.contains_key(*owner));
+            .filter(|owner| facts.members.contains_key(*owner))
+            .filter(|owner| *owner == facts.me || !broken(Mutant::TakeFromTheLiving));
         let step = match holder {
             None if target == Some(facts.me) => LeaseStep::Take,
             Some(holder) if holder == facts.me && drains => LeaseStep::Release {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use stockstream_core::lineage::{Decision, Head, plan};
 use stockstream_core::member::{
-    Formats, LeaseFacts, LeaseStep, MemberFacts, MemberInfo, ShardFacts, decide,
+    LeaseFacts, LeaseStep, MemberFacts, MemberInfo, ShardFacts, decide,
 };
 use tokio::time::Instant;
 
@@ -170,6 +170,9 @@ impl Coordinator<'_> {
     pub(super) fn look_at_members(&mut self) {
         let view = self.membership.view.borrow_and_update().clone();
         self.show_members(&view);
+        let format = self.newest_format(&view);
+        self.format
+            .send_if_modified(|known| std::mem::replace(known, format) != format);
         let changes = self.claims.follow(&view, &self.started.heads);
         for (shard, epoch, owner) in changes.taken {
             // An owner that sees a higher epoch for its shard drops it.
@@ -216,14 +219,15 @@ impl Coordinator<'_> {
     }
 
     /// The newest format that every live member reads, within what the spec allows.
-    pub(super) fn format(&self) -> u16 {
-        let view = self.membership.view.borrow();
-        let readable = self.members(&view);
+    fn newest_format(&self, view: &View) -> u16 {
+        let readable = self.members(view);
         let newest = readable.values().map(|member| member.reads.newest).min();
-        let wanted = self.started.context.settings.format;
+        let context = &self.started.context;
         newest
-            .map_or(wanted, |newest| wanted.min(newest))
-            .max(Formats::OURS.oldest)
+            .map_or(context.settings.format, |newest| {
+                context.settings.format.min(newest)
+            })
+            .max(context.reads.oldest)
     }
 
     /// Asks the core what this worker shall do, and does it.

@@ -98,6 +98,14 @@ impl Coordinator<'_> {
         });
     }
 
+    /// A parent's chain is newer than was known, and of a release that is newer than this one.
+    fn refresh_parents(&mut self, shard: &str) {
+        let child = self.listing.iter().find(|listed| listed.id == shard);
+        for parent in child.map_or_else(Vec::new, |child| child.parents.clone()) {
+            self.refresh(&parent);
+        }
+    }
+
     pub(super) fn job_done(&mut self, job: Job) {
         match job {
             Job::Opened(shard, opened) => self.opened(shard, opened),
@@ -133,8 +141,11 @@ impl Coordinator<'_> {
             Ok(()) => {
                 self.stuck.remove(&shard);
             }
-            Err(error) if error.is_transient() => {
+            Err(error) if error.is_transient() || error.is_newer_format() => {
                 tracing::warn!(event = "take_failed", shard, cause = %error, "trying again");
+                if error.is_newer_format() {
+                    self.refresh_parents(&shard);
+                }
                 self.waits.insert(shard, (0, Instant::now() + TRY_AGAIN));
             }
             Err(error @ PipelineError::StreamChanged { .. }) => self.fail(error),
@@ -157,7 +168,7 @@ impl Coordinator<'_> {
             orders: told,
             lease: self.membership.lease.clone(),
             news: self.news_sender.clone(),
-            format: self.format(),
+            format: self.format.subscribe(),
         };
         let runner = ShardRunner::take(self.started.context.clone(), newest, charge, feed)?;
         let held = Held {
@@ -258,6 +269,10 @@ impl OpenFacts {
         if let Some(newest) = load_newest_bytes(context, shard).await? {
             let head = newest.head()?;
             if head.position.is_final() && head.drained {
+                return Ok(Opening::Nothing(Some(head)));
+            }
+            if !context.reads.read(head.format) {
+                // A newer release has taken it meanwhile.
                 return Ok(Opening::Nothing(Some(head)));
             }
             let newest = newest.decode()?;

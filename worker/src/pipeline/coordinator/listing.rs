@@ -40,6 +40,7 @@ impl Coordinator<'_> {
                 }
                 self.listing = infos(listed);
                 self.check_coverage();
+                self.look_again_at_unreadable();
                 self.want_decision();
             }
             Err(error) => {
@@ -48,6 +49,19 @@ impl Coordinator<'_> {
                     self.list_at = Instant::now() + Duration::from_secs(1);
                 }
             }
+        }
+    }
+
+    /// What only a newer release could read may have been written again for this one.
+    fn look_again_at_unreadable(&mut self) {
+        let reads = self.started.context.reads;
+        let heads = self.started.heads.iter();
+        let unreadable: Vec<String> = heads
+            .filter(|(_, head)| !reads.read(head.format))
+            .map(|(shard, _)| shard.clone())
+            .collect();
+        for shard in unreadable {
+            self.refresh(&shard);
         }
     }
 

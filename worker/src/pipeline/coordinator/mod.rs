@@ -87,6 +87,8 @@ pub struct Coordinator<'a> {
     timing: LeaseTiming,
     orders: watch::Receiver<Orders>,
     membership: MembershipHandle,
+    /// The format that all live workers read: what runners write.
+    format: watch::Sender<u16>,
     /// What all shards were told last.
     halt: Orders,
     runners: JoinSet<(String, (Ended, Head))>,
@@ -136,6 +138,7 @@ impl<'a> Coordinator<'a> {
         );
         me.address.clone_from(&company.address);
         me.machine = machine_id();
+        me.reads = context.reads;
         company.mailbox.token().clone_into(&mut me.token);
         let membership = Membership::join(
             context.state.clone(),
@@ -147,12 +150,14 @@ impl<'a> Coordinator<'a> {
         .await?;
         let (news_sender, news) = mpsc::unbounded_channel();
         let claims = Claims::new(&started.heads, Instant::now());
+        let (format, _) = watch::channel(started.context.settings.format);
         Ok(Coordinator {
             started,
             company,
             timing,
             orders,
             membership,
+            format,
             halt: Orders::Run,
             runners: JoinSet::new(),
             held: BTreeMap::new(),
@@ -330,6 +335,14 @@ impl<'a> Coordinator<'a> {
 
     fn learn(&mut self, shard: String, head: Head) {
         self.claims.loaded(&shard, Instant::now());
+        if self
+            .stuck
+            .get(&shard)
+            .is_some_and(|stuck| stuck.epoch < head.epoch)
+        {
+            // Another worker goes on with it.
+            self.stuck.remove(&shard);
+        }
         self.started.heads.insert(shard, head);
         self.want_decision();
     }
