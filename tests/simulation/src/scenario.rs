@@ -94,7 +94,7 @@ impl Scenario {
         );
         let tickers = of(&mut random, &[3, 4, 6]);
         let bad = |random: &mut Random, most: i64| random.between(0, most).unsigned_abs();
-        let is_measured = Random::of(seed, "measured").chance(80);
+        let is_measured = Random::of(seed, "measured").chance(150);
         let weather = match random.chance(250) || is_measured {
             true => Weather::default(),
             false => Weather {

@@ -34,7 +34,7 @@ pub struct Context {
     /// This worker's member id: its name and a random process id.
     pub member: String,
     /// How much may be read ahead of what is applied.
-    pub reads: ReadBudget,
+    pub read_budget: ReadBudget,
     /// Clocks.
     pub clock: Clock,
     /// Who wants to know.

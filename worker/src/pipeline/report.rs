@@ -74,7 +74,7 @@ impl ShardWatch {
     /// Begins to watch.
     pub fn new(context: Arc<Context>, shard: &str) -> Self {
         ShardWatch {
-            bytes: context.reads.shard(shard),
+            bytes: context.read_budget.shard(shard),
             context,
             shard: shard.to_owned(),
             next_look: Instant::now(),

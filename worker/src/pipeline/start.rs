@@ -80,7 +80,7 @@ impl Host {
             .set_ids(incarnation.as_str(), state_id.as_str());
         self.observer.set_member_id(&member);
         Context {
-            reads: ReadBudget::new(settings.max_read_ahead),
+            read_budget: ReadBudget::new(settings.max_read_ahead),
             settings,
             state: stores.state,
             output: stores.output,

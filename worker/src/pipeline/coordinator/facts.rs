@@ -121,6 +121,13 @@ impl Claims {
         self.by_shard.get(shard).filter(|claim| claim.epoch > void)
     }
 
+    /// True when a live member says that it reads the shard.
+    pub(super) fn is_held(&self, shard: &str, view: &View) -> bool {
+        let live = |member: &str| view.peers.get(member).is_some_and(|peer| peer.is_live);
+        self.claim(shard)
+            .is_some_and(|claim| !claim.ended && live(&claim.member))
+    }
+
     /// The member that holds a shard or held it last; `None` when it was given up.
     fn owner(
         &mut self,

@@ -83,19 +83,50 @@ impl Coordinator<'_> {
         });
     }
 
-    /// Looks at a shard's chain again.
+    /// Looks at a shard's chain again. What is asked for while a look is under way may be newer than what that sees: then
+    /// there is another after it.
     pub(super) fn refresh(&mut self, shard: &str) {
-        if self.held.contains_key(shard) || !self.refreshing.insert(shard.to_owned()) {
+        if self.held.contains_key(shard) {
             return;
         }
-        let (shard, context) = (shard.to_owned(), self.started.context.clone());
+        match self.refreshing.get_mut(shard) {
+            Some(again) => *again = true,
+            None => self.read_head(shard.to_owned(), Duration::ZERO),
+        }
+    }
+
+    fn read_head(&mut self, shard: String, after: Duration) {
+        self.refreshing.insert(shard.clone(), false);
+        let context = self.started.context.clone();
         ambient::spawn_in(&mut self.jobs, async move {
+            tokio::time::sleep(after).await;
             let head = match load_newest_bytes(&context, &shard).await {
                 Ok(newest) => newest.map(|newest| newest.head()).transpose(),
                 Err(error) => Err(error),
             };
             Job::Refreshed(shard, head)
         });
+    }
+
+    fn refreshed(&mut self, shard: String, head: Result<Option<Head>, PipelineError>) {
+        let again = self.refreshing.remove(&shard).unwrap_or(false);
+        if self.held.contains_key(&shard) {
+            return; // its runner's own news are newer
+        }
+        match head {
+            Ok(head) => {
+                if again {
+                    self.read_head(shard.clone(), Duration::ZERO);
+                }
+                if let Some(head) = head {
+                    self.learn(shard, head);
+                }
+            }
+            Err(error) => {
+                tracing::warn!(event = "head_unread", shard, cause = %error, "trying again");
+                self.read_head(shard, TRY_AGAIN);
+            }
+        }
     }
 
     /// A parent's chain is newer than was known, and of a release that is newer than this one.
@@ -109,17 +140,7 @@ impl Coordinator<'_> {
     pub(super) fn job_done(&mut self, job: Job) {
         match job {
             Job::Opened(shard, opened) => self.opened(shard, opened),
-            Job::Refreshed(shard, head) => {
-                self.refreshing.remove(&shard);
-                match head {
-                    // A runner's own news are newer.
-                    Ok(Some(head)) if !self.held.contains_key(&shard) => self.learn(shard, head),
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::warn!(event = "head_unread", shard, cause = %error, "it is read again when it is taken");
-                    }
-                }
-            }
+            Job::Refreshed(shard, head) => self.refreshed(shard, head),
             Job::Listed(listed) => self.listed(listed),
             Job::Offered(shard, successor, accepted) => self.offered(&shard, successor, accepted),
             Job::Marked(marked) => self.marked(marked),
@@ -200,7 +221,7 @@ impl Coordinator<'_> {
                 read_through: chain.state().read_through(),
                 retention,
                 on_data_loss,
-                budget: context.reads.clone(),
+                budget: context.read_budget.clone(),
             };
             let clock = context.clock.clone();
             Ok(poll_kinesis(guard, clock, start, ReaderSettings::default()))

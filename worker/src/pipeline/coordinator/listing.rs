@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stockstream_core::lineage::coverage;
+use stockstream_core::lineage::{Head, coverage};
 use tokio::time::Instant;
 
 use super::super::start::infos;
@@ -40,7 +40,7 @@ impl Coordinator<'_> {
                 }
                 self.listing = infos(listed);
                 self.check_coverage();
-                self.look_again_at_unreadable();
+                self.look_again();
                 self.want_decision();
             }
             Err(error) => {
@@ -52,15 +52,19 @@ impl Coordinator<'_> {
         }
     }
 
-    /// What only a newer release could read may have been written again for this one.
-    fn look_again_at_unreadable(&mut self) {
+    /// Looks again at chains of which nobody alive says how they stand: another worker may have finished one and gone,
+    /// and its children wait as long as this one doesn't know; what only a newer release could read may have been
+    /// written again for this one.
+    fn look_again(&mut self) {
         let reads = self.started.context.reads;
-        let heads = self.started.heads.iter();
-        let unreadable: Vec<String> = heads
-            .filter(|(_, head)| !reads.read(head.format))
-            .map(|(shard, _)| shard.clone())
-            .collect();
-        for shard in unreadable {
+        let view = self.membership.view.borrow().clone();
+        let unsure = |(shard, head): &(&String, &Head)| {
+            let finished = head.position.is_final() && head.drained;
+            !reads.read(head.format) || (!finished && !self.claims.is_held(shard, &view))
+        };
+        let unsure = self.started.heads.iter().filter(unsure);
+        let unsure: Vec<String> = unsure.map(|(shard, _)| shard.clone()).collect();
+        for shard in unsure {
             self.refresh(&shard);
         }
     }

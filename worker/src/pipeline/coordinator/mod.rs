@@ -97,7 +97,8 @@ pub struct Coordinator<'a> {
     jobs: JoinSet<Job>,
     /// Shards that a job is opening or looking at.
     opening: BTreeSet<String>,
-    refreshing: BTreeSet<String>,
+    /// True when it was asked for again meanwhile.
+    refreshing: BTreeMap<String, bool>,
     /// Shards that were fenced or couldn't be taken: how often, and when they may be tried again.
     waits: BTreeMap<String, (u32, Instant)>,
     /// Shards that were read to the tip as ordered: nothing more is read of them.
@@ -164,7 +165,7 @@ impl<'a> Coordinator<'a> {
             stuck: BTreeMap::new(),
             jobs: JoinSet::new(),
             opening: BTreeSet::new(),
-            refreshing: BTreeSet::new(),
+            refreshing: BTreeMap::new(),
             waits: BTreeMap::new(),
             drained: BTreeSet::new(),
             undrained: None,
