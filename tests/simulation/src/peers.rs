@@ -18,7 +18,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// Who is to be found where: address, process, mailbox; no mailbox where a machine is gone and nothing answers.
 #[derive(Clone, Debug, Default)]
-pub struct Town(Arc<Mutex<BTreeMap<String, (String, Option<Mailbox>)>>>);
+pub struct Town(Arc<Mutex<BTreeMap<String, Doors>>>);
+
+/// A member's, and what hears at its address when it still does.
+type Doors = (String, Option<Mailbox>);
 
 /// What is at an address.
 enum Door {
