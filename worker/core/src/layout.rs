@@ -173,8 +173,37 @@ impl BatchName {
 
     /// The key, under the rejects path, of the batch's dead letters.
     pub fn dead_letters(&self) -> String {
-        format!("dead-letters/{}.ndjson", self.stem())
+        format!("{DEAD_LETTERS}/{}{DEAD_LETTERS_SUFFIX}", self.stem())
     }
+}
+
+/// The folder, under the rejects path, of all dead letters.
+pub const DEAD_LETTERS: &str = "dead-letters";
+
+/// How names of files of dead letters end.
+pub const DEAD_LETTERS_SUFFIX: &str = ".ndjson";
+
+/// A file of dead letters by its place in its chain: everything in its name before the version, and the version. A file of
+/// another name is a chain of its own.
+pub fn place_of_dead_letters(file_name: &str) -> (&str, u64) {
+    let stem = file_name
+        .strip_suffix(DEAD_LETTERS_SUFFIX)
+        .unwrap_or(file_name);
+    let place = stem
+        .rsplit_once('-')
+        .and_then(|(chain, version)| Some((chain, version.parse().ok()?)));
+    place.unwrap_or((stem, 0))
+}
+
+/// The folder, beside the dead letters, of the receipts of what was sent again to a stream. Readers of tables skip names
+/// that begin with `_`.
+pub fn replay_receipts(stream: &str, incarnation: &Incarnation) -> String {
+    format!("_replayed/{stream}/{incarnation}")
+}
+
+/// A receipt in that folder: the `number`th of a run.
+pub fn replay_receipt(folder: &str, run: &str, number: u64) -> String {
+    format!("{folder}/{run}-{number:06}.json")
 }
 
 /// Escapes a partition value as Hive does (`FileUtils.escapePathName`): control characters and
@@ -265,6 +294,23 @@ mod tests {
             name.rows(&[], &[]),
             "5f2c-k17-shardId-000000000001-12.parquet"
         );
+    }
+
+    #[test]
+    fn dead_letters_are_told_apart_by_chain_and_version() {
+        let name = BatchName {
+            state_id: "5f2c".into(),
+            incarnation: Incarnation::of_stream(17),
+            shard: "shardId-000000000001".into(),
+            version: 12,
+        };
+        let key = name.dead_letters();
+        let file = key.strip_prefix("dead-letters/").unwrap();
+        assert_eq!(
+            place_of_dead_letters(file),
+            ("5f2c-k17-shardId-000000000001", 12)
+        );
+        assert_eq!(place_of_dead_letters("mine.ndjson"), ("mine", 0));
     }
 
     #[test]

@@ -66,7 +66,7 @@ fn no_such(url: &str) -> Failure {
 }
 
 /// A URI as people type it: a URL, or a path.
-fn url_of(uri: &str) -> Result<String, Failure> {
+pub(super) fn url_of(uri: &str) -> Result<String, Failure> {
     if uri.contains("://") {
         return Ok(uri.trim_end_matches('/').to_owned());
     }

@@ -15,7 +15,7 @@ mod ownership;
 mod recreated;
 mod report;
 mod run;
-mod settings;
+pub mod settings;
 mod shard;
 mod start;
 

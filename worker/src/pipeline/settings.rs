@@ -88,9 +88,10 @@ impl Settings {
     }
 }
 
-fn plan(pipeline: &Pipeline) -> Plan {
-    let (record, window) = (pipeline.record(), pipeline.window());
-    let mapping = RecordMapping {
+/// How a pipeline reads its ticks.
+pub fn mapping(pipeline: &Pipeline) -> RecordMapping {
+    let record = pipeline.record();
+    RecordMapping {
         ticker: record.ticker.clone(),
         event_time: record.event_time.clone(),
         trade_date: record.trade_date.clone(),
@@ -100,7 +101,12 @@ fn plan(pipeline: &Pipeline) -> Plan {
         close: record.close.clone(),
         volume: record.volume.clone(),
         id: record.id.clone(),
-    };
+    }
+}
+
+fn plan(pipeline: &Pipeline) -> Plan {
+    let (record, window) = (pipeline.record(), pipeline.window());
+    let mapping = mapping(pipeline);
     let streamed = matches!(pipeline.source(), SourceSettings::Kinesis(_));
     Plan {
         aggregates: window

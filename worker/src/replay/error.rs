@@ -1,5 +1,7 @@
 //! What can go wrong in a replay, one variant per thing the caller or the user does about it.
 
+use crate::storage::StoreError;
+
 /// Why a replay did not start, or did not run to its end.
 ///
 /// Every row is read and checked before the first record is sent, so an error about the input
@@ -143,6 +145,51 @@ pub enum ReplayError {
         /// Its last status.
         status: String,
     },
+    /// No file of dead letters.
+    #[error(
+        "there are no dead letters under {url}: give the pipeline's rejects path, its folder `dead-letters`, or one .ndjson file of it"
+    )]
+    NoDeadLetters {
+        /// Where they were looked for.
+        url: String,
+    },
+    /// The store of dead letters and receipts.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A receipt that can't be read would let letters be sent twice.
+    #[error(
+        "the receipt {url} can't be read: {problem}; it says which dead letters were sent. Restore it, or send all again with `--again`"
+    )]
+    BadReceipt {
+        /// The receipt.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A file isn't what it was when its letters were sent.
+    #[error(
+        "{url} has {found} bytes, but had {expected} when letters of it were sent: which of its lines were sent can't be told any more; \
+         put it back as it was, or send all again with `--again`"
+    )]
+    LettersChanged {
+        /// The file.
+        url: String,
+        /// Bytes now.
+        found: u64,
+        /// Bytes then.
+        expected: u64,
+    },
+    /// The letters don't fit in memory.
+    #[error(
+        "the dead letters to send have more than {limit} bytes; send a part of them: one file, `--reason`, or `--ticker`"
+    )]
+    TooManyLetters {
+        /// The largest size held, in bytes.
+        limit: usize,
+    },
+    /// A receipt's JSON could not be written.
+    #[error("a receipt of what was sent can't be encoded: {0}")]
+    Encode(String),
     /// The operating system gave no random bytes for the retry jitter.
     #[error("the operating system gave no random bytes: {0}")]
     NoRandomness(String),

@@ -10,6 +10,8 @@
 //! different tickers, and several calls with different tickers run side by side.
 
 mod args;
+pub mod dead_letters;
+mod drive;
 mod error;
 pub mod event_time;
 pub mod lanes;

@@ -144,6 +144,45 @@ fn refused(stream: &str, message: String) -> ReplayError {
     }
 }
 
+/// Which stream a name means, and which life of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) arn: String,
+    pub(super) created_millis: i64,
+}
+
+/// Asks which stream a name means.
+///
+/// # Errors
+/// [`ReplayError::MissingStream`] and [`ReplayError::Refused`].
+pub(super) async fn identity(client: &Client, stream: &str) -> Result<Identity, ReplayError> {
+    const OPERATION: &str = "DescribeStreamSummary";
+    let refused = |message: String| ReplayError::Refused {
+        operation: OPERATION,
+        stream: stream.to_owned(),
+        message,
+    };
+    let described = client.describe_stream_summary().stream_name(stream).send();
+    let output = match described.await {
+        Ok(output) => output,
+        Err(error) if error.code() == Some("ResourceNotFoundException") => {
+            return Err(ReplayError::MissingStream {
+                stream: stream.to_owned(),
+                message: DisplayErrorContext(&error).to_string(),
+            });
+        }
+        Err(error) => return Err(refused(DisplayErrorContext(&error).to_string())),
+    };
+    let summary = output
+        .stream_description_summary
+        .ok_or_else(|| refused("the answer holds no description".to_owned()))?;
+    let created = summary.stream_creation_timestamp.to_millis();
+    Ok(Identity {
+        arn: summary.stream_arn,
+        created_millis: created.map_err(|error| refused(error.to_string()))?,
+    })
+}
+
 /// Creates the stream unless it is there, and waits until it is active.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ mod publish;
 #[cfg(test)]
 mod tests;
 
-pub use dead_letters::dead_letters_ndjson;
+pub use dead_letters::{DeadLetterLine, dead_letters_ndjson};
 pub use inspect::{ColumnSummary, FileSummary, InspectError, inspect_file};
 pub use late::late_parquet;
 pub use parquet_file::{Compression, EncodeError};

@@ -8,17 +8,20 @@ use super::Class;
 /// Costs, compared as one number: a unit of load outweighs all moves, a move outweighs all wishes.
 #[derive(Clone, Copy)]
 struct Weights {
-    load: i128,
-    moved: i128,
+    load: i64,
+    moved: i64,
 }
 
-const WISH: i128 = 1;
+const WISH: i64 = 1;
+
+/// Up to here costs fit in 64 bits: twice its cube is below 2^63. Beyond it, moves would only weigh too little.
+const MOST_SHARDS_WEIGHED: usize = 1_500_000;
 
 /// Shards of each class that each member shall have: `[class][member]`. Every class has at least one reader.
 pub(super) fn place(classes: &[Class<'_>]) -> Vec<Vec<usize>> {
     let members = classes.first().map_or(0, |class| class.readable_by.len());
     let shards: usize = classes.iter().map(|class| class.shards.len()).sum();
-    let more_than_all = shards as i128 + 1;
+    let more_than_all = shards.min(MOST_SHARDS_WEIGHED) as i64 + 1;
     let mut flow = Flow {
         classes,
         weights: Weights {
@@ -46,7 +49,7 @@ struct Flow<'c, 'a> {
 /// The cheapest way found so far to have one shard of a class to place.
 #[derive(Clone, Copy)]
 struct Reached {
-    cost: i128,
+    cost: i64,
     /// The class whose shard took this one's place, and the member where it did.
     by: Option<(usize, usize)>,
 }
@@ -63,12 +66,13 @@ impl Flow<'_, '_> {
                 break;
             }
         }
-        let mut best: Option<(i128, usize, usize)> = None;
+        let mut best: Option<(i64, usize, usize)> = None;
         for (class, reached) in reached.iter().enumerate() {
             let Some(reached) = reached else { continue };
             for member in self.readers(class) {
-                let load = self.weights.load * (2 * self.loads[member] as i128 + 1);
-                let cost = reached.cost + self.cost_of_one_more(class, member) + load;
+                let load = 2 * self.loads[member] as i64 + 1;
+                let cost = reached.cost + self.cost_of_one_more(class, member);
+                let cost = cost.saturating_add(load.saturating_mul(self.weights.load));
                 if best.is_none_or(|(least, ..)| cost < least) {
                     best = Some((cost, class, member));
                 }
@@ -116,17 +120,17 @@ impl Flow<'_, '_> {
         readable_by.filter_map(|(member, reads)| reads.then_some(member))
     }
 
-    fn cost_of_one_more(&self, class: usize, member: usize) -> i128 {
+    fn cost_of_one_more(&self, class: usize, member: usize) -> i64 {
         self.cost_of(class, member, self.given[class][member])
     }
 
-    fn cost_of_the_last(&self, class: usize, member: usize) -> i128 {
+    fn cost_of_the_last(&self, class: usize, member: usize) -> i64 {
         self.cost_of(class, member, self.given[class][member] - 1)
     }
 
     /// Beside the load, of the shard that comes after `before` others: a member keeps its own first, then gets those for
     /// which it is preferred. Never falls with `before`, which is what makes the shortest paths exact.
-    fn cost_of(&self, class: usize, member: usize, before: usize) -> i128 {
+    fn cost_of(&self, class: usize, member: usize, before: usize) -> i64 {
         let class = &self.classes[class];
         if before < class.owned[member] {
             -self.weights.moved
