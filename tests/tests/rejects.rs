@@ -119,7 +119,7 @@ fn replay(kinesis: &Kinesis, rejects: &Path, yaml: &str, more: &[&str]) -> Value
 fn mended(directory: &Path) -> Spec {
     let mut spec = Spec::of_stream(&directory.join("mended"), "ticks")
         .record("eventTime: time")
-        .window("idleTimeout: 2s");
+        .window("idleTimeout: 24h");
     spec.source = "    kinesis: {streamName: ticks, initialPosition: Latest}\n".to_owned();
     spec
 }
@@ -162,6 +162,15 @@ fn dead_letters_of_a_wrong_mapping_become_rows_once_it_is_mended_and_all_can_be_
     assert!(ticks().iter().all(|tick| twice[&tick.to_string()] == 2));
     assert_eq!(twice["no JSON"], 1);
 
+    // They close every window but their own.
+    let sentinels: Vec<_> = TICKERS
+        .iter()
+        .map(|ticker| {
+            let tick = json!({"ticker": ticker, "time": "2024-01-02T20:00:00Z", "close": 1.0});
+            ((*ticker).to_owned(), tick.to_string().into_bytes())
+        })
+        .collect();
+    put(&kinesis, directory.path(), &sentinels);
     let wanted = rows();
     worker
         .wait_for_state("every row", |state| {
