@@ -27,10 +27,11 @@ use crate::trace::Trace;
 use crate::watch::{Outcome, Recovery, Watch};
 
 /// A shard that has ticks to read is read within this, while a worker runs undisturbed.
-const SILENCE: Duration = Duration::from_secs(40);
+const SILENCE: Duration = Duration::from_secs(25);
 
-/// What the release before can't read is written again within this, once a worker of it has joined.
-const LOWERED_WITHIN: Duration = Duration::from_secs(12);
+/// What the release before can't read is written again within this, once a worker of it has joined; its start takes a
+/// while where requests fail.
+const LOWERED_WITHIN: Duration = Duration::from_secs(18);
 
 /// Requests to the store that are allowed: for each start of a process (three probes of 17 creates and more), each take,
 /// each second of a shard that is read, and each second of a process. The third is two versions with their listings,

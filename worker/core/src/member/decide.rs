@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use crate::assignment::{Assignment, Candidate, Formats, Wanted, assign};
 use crate::mutants::{Mutant, broken};
+use crate::time::Micros;
 
 /// A live member.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct MemberFacts {
     pub draining: bool,
     /// The checkpoint formats that it reads.
     pub reads: Formats,
+    /// When its process started, by its own clock.
+    pub since: Micros,
 }
 
 /// A shard that somebody must hold.
@@ -130,17 +133,19 @@ impl LeaseFacts<'_> {
     fn wanted<'b>(&'b self, shard: &'b ShardFacts) -> Wanted<'b> {
         let owner = shard.owner.as_deref();
         let dead = owner.is_some_and(|owner| !self.members.contains_key(owner));
-        // A process takes the shards of a dead id of its own name first: its caches and its place are the same.
+        // A process takes the shards of a dead id of its own name first: its caches and its place are the same. The newest
+        // one: a newcomer doesn't know yet that those before it are dead.
         let heir = shard
             .owner_name
             .as_deref()
             .filter(|_| dead)
             .and_then(|name| {
-                let mut heirs = self
+                let heirs = self
                     .members
                     .iter()
                     .filter(|(_, member)| member.name == name && !member.draining);
-                heirs.next().map(|(id, _)| id.as_str())
+                let newest = heirs.max_by_key(|(id, member)| (member.since, *id));
+                newest.map(|(id, _)| id.as_str())
             });
         Wanted {
             owner: owner.filter(|_| !dead),

@@ -10,6 +10,7 @@ fn member(name: &str) -> MemberFacts {
             oldest: 1,
             newest: 2,
         },
+        since: Micros(0),
     }
 }
 
@@ -175,4 +176,24 @@ proptest! {
             prop_assert!(held <= most && held + 1 >= names.len() / ids.len());
         }
     }
+}
+
+#[test]
+fn the_newest_of_a_name_inherits_from_the_dead_of_that_name() {
+    let mut members = members(&["a-1", "a-2", "b-1"]);
+    // A newcomer still takes the one before it for alive.
+    members.get_mut("a-1").unwrap().since = Micros(10);
+    members.get_mut("a-2").unwrap().since = Micros(5);
+    let shards = shards(&[("s", Some("a-0"))]);
+    let plan = |me| {
+        decide(&LeaseFacts {
+            pipeline: "p",
+            me,
+            members: &members,
+            shards: &shards,
+            stable: false,
+        })
+    };
+    assert_eq!(plan("a-1").steps.get("s"), Some(&LeaseStep::Take));
+    assert_eq!(plan("a-2").steps.get("s"), None);
 }

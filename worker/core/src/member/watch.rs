@@ -15,6 +15,9 @@ pub const FORGET_AFTER: i64 = 600_000_000;
 /// Changes of a beat that refute a hint. The first one may have been written before the death.
 const REFUTED_BY: u32 = 2;
 
+/// A member that was met first with a beat so many expiries older than another's is dead unless its beat changes.
+const LONG_DEAD_EXPIRIES: i64 = 5;
+
 /// When a member counts as dead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeaseTiming {
@@ -49,6 +52,9 @@ pub struct Seen {
     pub beat: Option<String>,
     /// Of its `info`, if there is one.
     pub info: Option<String>,
+    /// How much older its beat is than the newest object of the same listing, by the store's own stamps, in
+    /// microseconds; 0 when it has no beat.
+    pub age: i64,
 }
 
 /// What a listing calls for.
@@ -162,21 +168,22 @@ impl Watch {
             ..Found::default()
         };
         let mut known = std::mem::take(&mut self.peers);
+        // After an outage for everybody only this worker's beat is new: then stamps tell nothing.
+        let others_live = seen
+            .iter()
+            .any(|entry| entry.member != self.me.member && entry.age < self.timing.expiry());
         for entry in seen {
             if entry.member == self.me.member {
                 found.own_info_is_missing = entry.info.is_none();
                 continue;
             }
-            let mut peer = known.remove(&entry.member).unwrap_or(Peer {
-                beat: None,
-                info_tag: None,
-                info: None,
-                unchanged: 0,
-                changed_at: now,
-                hinted: None,
-                ignores_hints: false,
-            });
-            peer.look(&entry, counts, now);
+            let peer = match known.remove(&entry.member) {
+                Some(mut peer) => {
+                    peer.look(&entry, counts, now);
+                    peer
+                }
+                None => Peer::met(&entry, self.timing, others_live, now),
+            };
             if peer.info_tag != entry.info
                 && let Some(tag) = entry.info
             {
@@ -266,6 +273,25 @@ impl Watch {
 }
 
 impl Peer {
+    /// A peer that is seen for the first time. What the store's stamps say of the time before counts in part: at least
+    /// two listings of one's own are needed for a death, but for that of those who have long been dead.
+    fn met(entry: &Seen, timing: LeaseTiming, others_live: bool, now: Monotonic) -> Peer {
+        let long_dead = others_live && entry.age >= LONG_DEAD_EXPIRIES * timing.expiry();
+        let rounds = u32::try_from(entry.age / timing.heartbeat.max(1)).unwrap_or(u32::MAX);
+        Peer {
+            beat: entry.beat.clone(),
+            info_tag: None,
+            info: None,
+            unchanged: match long_dead {
+                true => timing.rounds,
+                false => rounds.min(timing.rounds.saturating_sub(2)),
+            },
+            changed_at: now.plus(-entry.age),
+            hinted: None,
+            ignores_hints: false,
+        }
+    }
+
     fn look(&mut self, entry: &Seen, counts: bool, now: Monotonic) {
         if self.beat != entry.beat {
             self.beat.clone_from(&entry.beat);

@@ -16,6 +16,14 @@ fn entry(member: &str, beat: u32) -> Seen {
         member: member.to_owned(),
         beat: Some(beat.to_string()),
         info: Some("i".to_owned()),
+        age: 0,
+    }
+}
+
+fn aged(member: &str, beat: u32, age: i64) -> Seen {
+    Seen {
+        age,
+        ..entry(member, beat)
     }
 }
 
@@ -160,4 +168,38 @@ fn reading_is_allowed_for_one_expiry_after_a_beat() {
     watch.beat_succeeded(Monotonic(5));
     watch.beat_failed();
     assert_eq!(watch.may_read_until(), Some(Monotonic(5 + 3 * BEAT)));
+}
+
+#[test]
+fn a_newcomer_counts_what_the_stores_stamps_say_but_needs_two_listings_of_its_own() {
+    let mut watch = watch();
+    let stale = || vec![entry("o-1", 1), aged("p-1", 7, 5 * BEAT)];
+    round(&mut watch, 0, stale());
+    round(&mut watch, 1, stale());
+    assert!(is_live(&watch, "p-1"));
+    round(&mut watch, 2, stale());
+    assert!(!is_live(&watch, "p-1"));
+}
+
+#[test]
+fn the_long_dead_are_dead_to_a_newcomer_at_once_and_live_again_with_their_next_beat() {
+    let mut watch = watch();
+    let age = LONG_DEAD_EXPIRIES * 3 * BEAT;
+    round(&mut watch, 0, vec![entry("o-1", 1), aged("p-1", 7, age)]);
+    assert!(is_live(&watch, "o-1") && !is_live(&watch, "p-1"));
+    round(&mut watch, 1, vec![entry("o-1", 2), entry("p-1", 8)]);
+    assert!(is_live(&watch, "p-1"));
+}
+
+#[test]
+fn a_newcomer_after_an_outage_for_everybody_calls_nobody_dead() {
+    let mut watch = watch();
+    let age = 100 * BEAT;
+    let own = Seen {
+        member: "me-1".to_owned(),
+        ..entry("me-1", 1)
+    };
+    let seen = vec![own, aged("o-1", 1, age), aged("p-1", 7, age)];
+    round(&mut watch, 0, seen);
+    assert!(is_live(&watch, "o-1") && is_live(&watch, "p-1"));
 }

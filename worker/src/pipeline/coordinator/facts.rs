@@ -208,6 +208,7 @@ impl Coordinator<'_> {
             name: info.name.clone(),
             draining: info.draining,
             reads: info.reads,
+            since: info.since,
         };
         let live: BTreeSet<&String> = view
             .peers

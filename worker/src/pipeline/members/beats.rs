@@ -292,6 +292,7 @@ impl Membership {
     async fn list(&mut self) -> Result<(), StoreError> {
         let now = self.clock.monotonic();
         let listed = self.store.list(MEMBERS).await?;
+        let newest = listed.iter().map(|object| object.last_modified.0).max();
         let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
         for object in listed {
             let Some((member, name)) = member_of(&object.key) else {
@@ -304,9 +305,13 @@ impl Membership {
                 member: member.to_owned(),
                 beat: None,
                 info: None,
+                age: 0,
             });
             match name {
-                "beat" => entry.beat = Some(tag),
+                "beat" => {
+                    entry.beat = Some(tag);
+                    entry.age = newest.map_or(0, |newest| newest - object.last_modified.0);
+                }
                 "info" => entry.info = Some(tag),
                 _ => {}
             }
