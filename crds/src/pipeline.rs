@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use crate::error::SpecErrors;
 use crate::path::StoragePath;
 use crate::spec::{
-    Aggregate, Compression, Consumer, DeletionPolicy, FileFormat, GlueCatalog, InitialPosition,
+    Aggregate, Compression, Consumer, DeletionPolicy, Encryption, FileFormat, GlueCatalog, InitialPosition,
     Management, MaxAhead, OnDataLoss, PartitionColumn, Record, StockStream, StockStreamSpec,
     WindowLimits, Workers,
 };
@@ -33,6 +33,7 @@ pub struct Pipeline {
     window: WindowSettings,
     output: OutputSettings,
     state: StateSettings,
+    encryption: Option<ObjectEncryption>,
     catalog: Option<GlueTable>,
 }
 
@@ -204,6 +205,20 @@ impl StateSettings {
     }
 }
 
+/// How S3 encrypts what is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ObjectEncryption {
+    /// With keys that S3 holds.
+    SseS3,
+    /// With a key in AWS KMS.
+    SseKms {
+        /// ARN, id or alias; `None`: the account's own key for S3.
+        key_id: Option<String>,
+        /// Whether an S3 Bucket Key is used; `None`: as the bucket says.
+        bucket_key: Option<bool>,
+    },
+}
+
 /// A table in AWS Glue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -234,6 +249,10 @@ impl Pipeline {
             window: window(spec),
             output: output(spec),
             state: state(spec),
+            encryption: spec
+                .storage
+                .as_ref()
+                .and_then(|storage| encryption(storage.encryption.as_ref()?)),
             catalog: spec
                 .catalog
                 .as_ref()
@@ -303,9 +322,21 @@ impl Pipeline {
         &self.state
     }
 
+    /// How S3 encrypts rows, rejects and state, if the spec says so.
+    pub fn encryption(&self) -> Option<&ObjectEncryption> {
+        self.encryption.as_ref()
+    }
+
     /// The catalog's table, if rows are registered in one.
     pub fn catalog(&self) -> Option<&GlueTable> {
         self.catalog.as_ref()
+    }
+
+    /// The same pipeline without its catalog, for places where there is none.
+    #[must_use]
+    pub fn without_catalog(mut self) -> Self {
+        self.catalog = None;
+        self
     }
 
     /// The worker pods.
@@ -426,6 +457,17 @@ fn state(spec: &StockStreamSpec) -> StateSettings {
         keep_versions: state.keep_versions,
         heartbeat: state.lease.heartbeat.get(),
         expiry: state.lease.expiry.get(),
+    }
+}
+
+fn encryption(encryption: &Encryption) -> Option<ObjectEncryption> {
+    match (&encryption.sse_s3, &encryption.sse_kms) {
+        (_, Some(kms)) => Some(ObjectEncryption::SseKms {
+            key_id: kms.key_id.clone(),
+            bucket_key: kms.bucket_key,
+        }),
+        (Some(_), None) => Some(ObjectEncryption::SseS3),
+        (None, None) => None,
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use common::{MINIMAL, minimal_and, minimal_with};
-use stockstream_crds::pipeline::StreamCapacity;
+use stockstream_crds::pipeline::{ObjectEncryption, StreamCapacity};
 use stockstream_crds::reference::EXAMPLE;
 use stockstream_crds::spec::{
     Aggregate, AggregateFunction, Compression, Consumer, DeletionPolicy, FileFormat,
@@ -181,6 +181,35 @@ fn unions_are_read() {
     ] {
         let spec = minimal_and(&format!("  maxOutbox: {written}"));
         assert_eq!(parse(&spec).unwrap().state().max_outbox_bytes, bytes);
+    }
+}
+
+#[test]
+fn encryption_is_read_and_nothing_is_made_up() {
+    let read = |lines: &str| {
+        let spec = minimal_and(&format!("storage: {{encryption: {{{lines}}}}}"));
+        parse(&spec).unwrap().encryption().cloned().unwrap()
+    };
+    let kms = |key_id: Option<&str>, bucket_key| ObjectEncryption::SseKms {
+        key_id: key_id.map(str::to_owned),
+        bucket_key,
+    };
+    assert_eq!(read("sseS3: {}"), ObjectEncryption::SseS3);
+    assert_eq!(read("sseKms: {}"), kms(None, None));
+    for key in [
+        "arn:aws:kms:us-east-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+        "arn:aws-cn:kms:cn-north-1:123456789012:alias/lake",
+        "alias/lake",
+        "1234abcd-12ab-34cd-56ef-1234567890ab",
+        "mrk-1234abcd12ab34cd56ef1234567890ab",
+    ] {
+        assert_eq!(
+            read(&format!("sseKms: {{keyId: '{key}', bucketKey: false}}")),
+            kms(Some(key), Some(false))
+        );
+    }
+    for nothing in ["suspend: false", "storage: {}"] {
+        assert_eq!(parse(&minimal_and(nothing)).unwrap().encryption(), None);
     }
 }
 

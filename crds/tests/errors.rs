@@ -122,6 +122,15 @@ fn values_that_are_not_allowed() {
         ),
         ("no mode", kinesis_with("mode: {}")),
         (
+            "both encryptions",
+            minimal_and("storage: {encryption: {sseS3: {}, sseKms: {}}}"),
+        ),
+        ("no encryption", minimal_and("storage: {encryption: {}}")),
+        (
+            "a KMS key that is none",
+            minimal_and("storage: {encryption: {sseKms: {keyId: my key}}}"),
+        ),
+        (
             "a slip in the position",
             kinesis_with("initialPosition: latest"),
         ),
@@ -215,6 +224,10 @@ fn values_that_do_not_fit_together() {
         )
     };
     let cases = [
+        (
+            "encryption by S3 without S3",
+            minimal_and("storage: {encryption: {sseS3: {}}}").replace("s3://", "file:///"),
+        ),
         (
             "both sources",
             source("    kinesis: {streamName: x}\n    files: {paths: ['file:///a.csv']}\n"),

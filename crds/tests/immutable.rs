@@ -134,6 +134,7 @@ fn everything_else_may_change() {
         minimal_and("record: {maxAhead: unbounded}"),
         minimal_and("workers: {replicas: 7, nodeSelector: {disk: ssd}}"),
         minimal_and("catalog: {glue: {}}"),
+        minimal_and("storage: {encryption: {sseKms: {keyId: alias/lake, bucketKey: true}}}"),
         minimal_and("suspend: true\ndeletionPolicy: Delete"),
         output_with("publishInterval: 5m"),
         minimal_with(

@@ -4,6 +4,7 @@
 //! they may be published: `stockstream-core` does.
 
 pub mod ambient;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod commands;

@@ -14,6 +14,7 @@ mod rules;
 mod source;
 mod state;
 mod status;
+mod storage;
 mod window;
 mod workers;
 
@@ -28,6 +29,7 @@ pub use source::{
 };
 pub use state::{Lease, State};
 pub use status::{ShardStatus, StockStreamStatus};
+pub use storage::{Encryption, SseKms, SseS3, Storage};
 pub use window::{
     Aggregate, AggregateFunction, NumericField, RESERVED_COLUMNS, Window, WindowLimits,
 };
@@ -107,6 +109,7 @@ pub const KIND: &str = "StockStream";
     validation = rules::apart("self.output.path", "self.state.path", ".output.path"),
     validation = rules::rejects_apart("self.output.path", ".output.rejectsPath"),
     validation = rules::rejects_apart("self.state.path", ".output.rejectsPath"),
+    validation = rules::encryption_needs_s3(),
     validation = rules::immutable("source.kinesis.streamName"),
     validation = rules::immutable("source.kinesis.region"),
     validation = rules::immutable("source.files.paths"),
@@ -143,6 +146,10 @@ pub struct StockStreamSpec {
 
     /// Where the pipeline keeps its checkpoints and leases.
     pub state: State,
+
+    /// How rows, rejects and state are stored in S3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<Storage>,
 
     /// The catalog in which the table and its partitions are registered, so that Athena finds them.
     /// Nothing is registered when absent.

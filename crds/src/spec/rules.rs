@@ -45,6 +45,16 @@ pub(super) fn rejects_apart(other: &str, field_path: &str) -> Rule {
         .field_path(field_path)
 }
 
+/// A rule that fails when encryption by S3 is asked for and nothing lies in S3.
+pub(super) fn encryption_needs_s3() -> Rule {
+    Rule::new(
+        "!has(self.storage) || !has(self.storage.encryption) || self.output.path.startsWith('s3://') || self.state.path.startsWith('s3://')",
+    )
+    .message("only S3 encrypts, and neither output.path nor state.path begins with s3://")
+    .reason(Reason::FieldValueInvalid)
+    .field_path(".storage.encryption")
+}
+
 /// A transition rule: the field may not change while `state.path` stays the same. Optional fields on
 /// the way may neither appear nor disappear.
 pub(super) fn immutable(field: &str) -> Rule {

@@ -47,6 +47,10 @@ pub struct Identity {
     pub format: u16,
 }
 
+/// The most partitions that wait for the catalog, a shard. Beyond it a partition isn't noted; it is again with its next
+/// file. 100,000 tickers of one day fit.
+pub const MAX_UNREGISTERED: usize = 100_000;
+
 /// When a chain commits and seals. Times in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {
@@ -232,7 +236,12 @@ impl ShardChain {
             version: lineage.version,
             outbox_bytes: outbox.iter().map(|batch| batch_bytes(batch)).sum(),
             outbox,
-            unregistered: lineage.unregistered.drain(..).collect(),
+            // Without a catalog nothing would ever take them off the list.
+            unregistered: lineage
+                .unregistered
+                .drain(..)
+                .filter(|_| pace.keeps_unregistered)
+                .collect(),
             committed_position: lineage.position.clone(),
             committed_read_through: lineage.read_through,
             committed_format: identity.format,
@@ -432,7 +441,11 @@ impl ShardChain {
         counters.rows_published += batch.rows.len() as u64;
         counters.files_published += files;
         if self.pace.keeps_unregistered {
-            self.unregistered.extend(partitions);
+            for partition in partitions {
+                if self.unregistered.len() < MAX_UNREGISTERED {
+                    self.unregistered.insert(partition);
+                }
+            }
         }
         if self.outbox.is_empty() && self.state.unsealed().is_empty() {
             self.back_pressure = false;

@@ -155,15 +155,7 @@ impl BatchName {
 
     /// The key, under the output path, of the batch's file in a partition.
     pub fn rows(&self, columns: &[PartitionColumn], parts: &[PartitionPart]) -> String {
-        let mut key = String::new();
-        for (column, part) in columns.iter().zip(parts) {
-            let value = match part {
-                PartitionPart::Ticker(ticker) => hive_escape(ticker),
-                PartitionPart::TradeDate(date) => date.to_string(),
-            };
-            let _ = write!(key, "{}={value}/", column.name()); // writing to a String can't fail
-        }
-        key + &self.stem() + ".parquet"
+        partition_folder(columns, parts) + &self.stem() + ".parquet"
     }
 
     /// The key, under the rejects path, of the batch's late ticks.
@@ -204,6 +196,19 @@ pub fn replay_receipts(stream: &str, incarnation: &Incarnation) -> String {
 /// A receipt in that folder: the `number`th of a run.
 pub fn replay_receipt(folder: &str, run: &str, number: u64) -> String {
     format!("{folder}/{run}-{number:06}.json")
+}
+
+/// A partition's folder under the output path, with a slash at its end; empty without partition columns.
+pub fn partition_folder(columns: &[PartitionColumn], parts: &[PartitionPart]) -> String {
+    let mut folder = String::new();
+    for (column, part) in columns.iter().zip(parts) {
+        let value = match part {
+            PartitionPart::Ticker(ticker) => hive_escape(ticker),
+            PartitionPart::TradeDate(date) => date.to_string(),
+        };
+        let _ = write!(folder, "{}={value}/", column.name()); // writing to a String can't fail
+    }
+    folder
 }
 
 /// Escapes a partition value as Hive does (`FileUtils.escapePathName`): control characters and

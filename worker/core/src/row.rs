@@ -212,6 +212,19 @@ pub struct Partition {
     pub trade_date: Date,
 }
 
+impl Partition {
+    /// Its part per partition column, in the order of `partition_by`.
+    pub fn parts(&self, partition_by: &[PartitionColumn]) -> Vec<PartitionPart> {
+        partition_by
+            .iter()
+            .map(|column| match column {
+                PartitionColumn::Ticker => PartitionPart::Ticker(self.ticker.clone()),
+                PartitionColumn::TradeDate => PartitionPart::TradeDate(self.trade_date),
+            })
+            .collect()
+    }
+}
+
 impl Batch {
     /// True when there is nothing to publish.
     pub fn is_empty(&self) -> bool {

@@ -60,6 +60,14 @@ pub async fn kinesis(
     Ok(aws_sdk_kinesis::Client::from_conf(config.build()))
 }
 
+/// A Glue client.
+pub async fn glue(region: &str) -> aws_sdk_glue::Client {
+    let loader = aws_config::defaults(BehaviorVersion::latest())
+        .timeout_config(timeouts())
+        .region(Region::new(region.to_owned()));
+    aws_sdk_glue::Client::new(&loader.load().await)
+}
+
 /// A client of the embedded Kinesis, whatever the environment says about AWS.
 pub fn embedded(region: &str, endpoint: &str) -> aws_sdk_kinesis::Client {
     let config = aws_sdk_kinesis::Config::builder()

@@ -33,6 +33,14 @@ const NEW_STREAM_RETENTION: i32 = 24;
 /// `stockstream dev`.
 pub async fn run(program: &Program, global: &GlobalArgs, args: DevArgs) -> Outcome {
     let pipeline = load(&args.pipeline.file)?;
+    if pipeline.catalog().is_some() {
+        tracing::info!(
+            event = "no_catalog",
+            field = "spec.catalog",
+            "on one machine there is no catalog: partitions aren't registered anywhere"
+        );
+    }
+    let pipeline = pipeline.without_catalog();
     if let Some(input) = &args.replay {
         crate::replay::check_input(input).map_err(Failure::bad_input)?;
     }

@@ -92,6 +92,7 @@ impl Session {
                 name: manner.name,
                 clock,
                 observer,
+                catalog: None,
             },
             orders: watch::Sender::new(Orders::Run),
             address,

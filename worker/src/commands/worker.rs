@@ -1,5 +1,7 @@
 //! `stockstream worker`: one worker, against AWS or any endpoint.
 
+use std::sync::Arc;
+
 use stockstream_crds::spec::Consumer;
 use stockstream_crds::{Pipeline, SourceSettings};
 
@@ -7,8 +9,9 @@ use super::session::{Manner, Session, host_name, shared};
 use super::signals::StopSignals;
 use super::validate::load;
 use super::{Program, aws, files};
+use crate::catalog::{GlueTables, Registrar};
 use crate::cli::{ExitStatus, Failure, GlobalArgs, Outcome, WorkerArgs};
-use crate::pipeline::{Stores, StreamSource, run_stream};
+use crate::pipeline::{Host, Settings, Stores, StreamSource, run_stream, tell_catalog};
 use crate::source::kinesis::{SdkStream, consumer_name};
 use crate::storage::{Store, StoreOptions};
 
@@ -23,7 +26,6 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
         StopSignals::listen()?.next().await;
         return Ok(ExitStatus::Done);
     }
-    warn_of_what_comes_later(&pipeline);
     let endpoint = args.endpoint_url.as_deref();
     let manner = Manner {
         name: args.name.unwrap_or_else(host_name),
@@ -35,6 +37,7 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
     let region = pipeline.kinesis().map(|kinesis| kinesis.region.as_str());
     let stores = open_stores(&pipeline, region).await?;
     let mut session = Session::begin(&pipeline, &stores, manner).await?;
+    session.host.catalog = catalog(&pipeline, &stores, &session.host).await;
     let task = match pipeline.source() {
         SourceSettings::Kinesis(kinesis) => {
             let client = aws::kinesis(region, endpoint).await?;
@@ -64,21 +67,31 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
     session.end(pipeline.files().is_some()).await
 }
 
-/// Says what the YAML asks for and this release doesn't do yet, so that nobody waits for it.
-fn warn_of_what_comes_later(pipeline: &Pipeline) {
-    if pipeline.catalog().is_some() {
-        tracing::warn!(
-            event = "not_yet",
-            field = "spec.catalog",
-            "partitions aren't registered in Glue by this release: run MSCK REPAIR TABLE, or use partition projection"
-        );
-    }
+/// What registers partitions, if the YAML names a table. The table is looked at beside the start, so that what is
+/// wrong with it is told early and holds up nothing.
+async fn catalog(pipeline: &Pipeline, stores: &Stores, host: &Host) -> Option<Arc<Registrar>> {
+    let table = pipeline.catalog()?;
+    let client = aws::glue(&table.region).await;
+    let tables = GlueTables::new(client, &table.database, &table.table, &table.region);
+    let columns = Settings::of(pipeline).partition_by;
+    let registrar = Arc::new(Registrar::new(
+        Arc::new(tables),
+        columns,
+        stores.output.url(),
+    ));
+    let (looking, host) = (registrar.clone(), host.clone());
+    tokio::spawn(async move {
+        let standing = looking.look().await;
+        tell_catalog(&host.observer, &standing, host.clock.wall().0);
+    });
+    Some(registrar)
 }
 
 /// Opens the pipeline's three places as the YAML names them.
 async fn open_stores(pipeline: &Pipeline, region: Option<&str>) -> Result<Stores, Failure> {
     let options = StoreOptions {
         region: region.map(str::to_owned),
+        encryption: pipeline.encryption().cloned(),
         ..StoreOptions::default()
     };
     let open = async |url: String| Store::open(&url, &options).await.map_err(Failure::failed);

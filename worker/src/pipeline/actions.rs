@@ -129,7 +129,11 @@ pub async fn carry_out(
             Ok(Outcome::Published {
                 files: published.files.len() as u64,
                 bytes: published.files.iter().map(|file| file.bytes).sum(),
-                partitions: published.partitions,
+                // Each further file of a partition asks for nothing.
+                partitions: match &context.catalog {
+                    Some(catalog) => catalog.unknown(published.partitions),
+                    None => published.partitions,
+                },
             })
         }
     }

@@ -7,6 +7,7 @@ use stockstream_core::layout::{BatchName, Incarnation, StateKeys};
 use stockstream_core::member::Formats;
 
 use super::settings::Settings;
+use crate::catalog::Registrar;
 use crate::clock::Clock;
 use crate::observe::Observer;
 use crate::source::kinesis::ReadBudget;
@@ -23,6 +24,8 @@ pub struct Context {
     pub output: Store,
     /// Late ticks and dead letters.
     pub rejects: Store,
+    /// Registers partitions, if there is a catalog.
+    pub catalog: Option<Arc<Registrar>>,
     /// The pipeline's random id.
     pub state_id: String,
     /// The stream's life.

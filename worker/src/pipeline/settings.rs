@@ -150,8 +150,7 @@ fn pace(pipeline: &Pipeline) -> Pace {
         publish_interval: micros(pipeline.output().publish_interval),
         max_outbox: usize::try_from(state.max_outbox_bytes).unwrap_or(usize::MAX),
         read_through_interval,
-        // Registering partitions comes with a later release; until then nothing would ever take them off the list.
-        keeps_unregistered: false,
+        keeps_unregistered: pipeline.catalog().is_some() && !pipeline.output().partition_by.is_empty(),
     }
 }
 

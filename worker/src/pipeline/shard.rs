@@ -24,6 +24,7 @@ use super::collect::collect;
 use super::context::Context;
 use super::error::PipelineError;
 use super::feed::Input;
+use super::register::Registering;
 use super::report::ShardWatch;
 use crate::ambient::jitter;
 use crate::failpoint::{Point, collection_interval, meet};
@@ -144,6 +145,7 @@ pub struct ShardRunner {
     told: Option<(bool, bool, u16)>,
     collecting: Option<Collecting>,
     collect_at: Instant,
+    registering: Registering,
     watch: ShardWatch,
 }
 
@@ -172,6 +174,7 @@ impl ShardRunner {
         })?;
         Ok(ShardRunner {
             watch: ShardWatch::new(context.clone(), &shard),
+            registering: Registering::new(&context),
             context,
             shard,
             chain,
@@ -219,6 +222,7 @@ impl ShardRunner {
             self.start_reading()?;
             self.apply_waiting();
             self.start_collecting();
+            self.registering.start(&self.chain);
             self.watch.look(&self.chain);
             self.wait().await?;
         }
@@ -451,6 +455,7 @@ impl ShardRunner {
         let held = self.chain.is_held();
         let (in_flight, feed, collecting) =
             (&mut self.in_flight, &mut self.feed, &mut self.collecting);
+        let registering = &mut self.registering;
         tokio::select! {
             biased;
             result = async { match in_flight { Some(action) => action.await, None => std::future::pending().await } } => {
@@ -466,6 +471,10 @@ impl ShardRunner {
                 self.collecting = None;
                 self.collect_at = Instant::now() + collection_interval();
                 self.watch.collected(result);
+                Ok(())
+            }
+            round = registering.ended() => {
+                self.registering.finish(&round, &mut self.chain, &self.context);
                 Ok(())
             }
             input = async { match feed { Some(feed) => feed.recv().await, None => std::future::pending().await } }, if wants_input => {
@@ -485,6 +494,7 @@ impl ShardRunner {
     fn next_deadline(&self) -> Instant {
         let now = Instant::now();
         let mut deadline = self.watch.next_look().min(now + Duration::from_secs(1));
+        deadline = deadline.min(self.registering.next(&self.chain).unwrap_or(deadline));
         if self.in_flight.is_none() {
             if self.under_way.is_some() || self.not_before > now {
                 deadline = deadline.min(self.not_before);

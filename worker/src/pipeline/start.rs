@@ -23,6 +23,7 @@ use super::feed::IncarnationGuard;
 use super::ownership::{PipelineDocument, claim, random_id};
 use super::recreated::end_earlier_lives;
 use super::settings::Settings;
+use crate::catalog::Registrar;
 use crate::clock::Clock;
 use crate::failpoint::{Point, meet};
 use crate::observe::Observer;
@@ -59,6 +60,8 @@ pub struct Host {
     pub observer: Observer,
     /// The checkpoint formats that this release reads; a simulation has older releases, too.
     pub reads: Formats,
+    /// Registers partitions, if there is a catalog.
+    pub catalog: Option<Arc<Registrar>>,
 }
 
 impl Host {
@@ -85,6 +88,7 @@ impl Host {
             state: stores.state,
             output: stores.output,
             rejects: stores.rejects,
+            catalog: self.catalog.clone(),
             state_id,
             keys: StateKeys::new(incarnation.clone()),
             incarnation,

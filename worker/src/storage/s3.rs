@@ -10,8 +10,12 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
+use aws_types::service_config::ServiceConfigKey;
+use object_store::aws::{
+    AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut,
+};
 use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig};
+use stockstream_crds::pipeline::ObjectEncryption;
 use tokio::sync::Mutex;
 
 use super::StoreOptions;
@@ -33,7 +37,16 @@ pub(super) async fn open(
         Some(config) => config.clone(),
         None => load_config(options).await,
     };
-    let builder = builder(bucket, options, &config);
+    let mut builder = builder(bucket, options, &config);
+    for (name, value) in options.encryption.iter().flat_map(encryption_settings) {
+        let key = name
+            .parse::<AmazonS3ConfigKey>()
+            .map_err(|error| StoreError::Open {
+                url: url.to_owned(),
+                detail: error.to_string(),
+            })?;
+        builder = builder.with_config(key, value);
+    }
     let store = builder.build().map_err(|error| StoreError::Open {
         url: url.to_owned(),
         detail: format!("{error}; check the AWS_… environment variables and the endpoint"),
@@ -65,11 +78,7 @@ fn builder(bucket: &str, options: &StoreOptions, config: &SdkConfig) -> AmazonS3
     if let Some(region) = config.region() {
         builder = builder.with_region(region.as_ref());
     }
-    let endpoint = options
-        .endpoint
-        .clone()
-        .or_else(|| builder.get_config_value(&AmazonS3ConfigKey::S3Endpoint))
-        .or_else(|| config.endpoint_url().map(str::to_owned));
+    let endpoint = options.endpoint.clone().or_else(|| endpoint_of(config));
     let client = ClientOptions::new()
         .with_timeout(options.policy.attempt)
         .with_connect_timeout(options.policy.attempt.min(CONNECT))
@@ -91,6 +100,36 @@ fn builder(bucket: &str, options: &StoreOptions, config: &SdkConfig) -> AmazonS3
         builder = builder.with_credentials(Arc::new(SdkCredentials::new(provider)));
     }
     builder
+}
+
+/// The endpoint, where the AWS SDKs look for it and in their order: AWS_ENDPOINT_URL_S3, AWS_ENDPOINT_URL, the profile's
+/// section for S3, the profile; or one that the configuration was given.
+fn endpoint_of(config: &SdkConfig) -> Option<String> {
+    let key = ServiceConfigKey::builder()
+        .service_id("S3")
+        .env("AWS_ENDPOINT_URL")
+        .profile("endpoint_url")
+        .build();
+    let found = match (key, config.service_config()) {
+        (Ok(key), Some(service)) => service.load_config(key),
+        _ => None,
+    };
+    found.or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+/// object_store's names for how S3 encrypts; its own type for them is private.
+fn encryption_settings(encryption: &ObjectEncryption) -> Vec<(&'static str, String)> {
+    const HOW: &str = "aws_server_side_encryption";
+    match encryption {
+        ObjectEncryption::SseS3 => vec![(HOW, "AES256".to_owned())],
+        ObjectEncryption::SseKms { key_id, bucket_key } => {
+            let mut settings = vec![(HOW, "aws:kms".to_owned())];
+            settings.extend(key_id.clone().map(|key| ("aws_sse_kms_key_id", key)));
+            let enabled = bucket_key.map(|enabled| enabled.to_string());
+            settings.extend(enabled.map(|enabled| ("aws_sse_bucket_key_enabled", enabled)));
+            settings
+        }
+    }
 }
 
 /// Time for a connection.

@@ -13,6 +13,7 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutPayload};
 use stockstream_core::time::Micros;
+use stockstream_crds::pipeline::ObjectEncryption;
 
 use super::classify::{Attempt, Failure};
 use super::deadline::Deadline;
@@ -81,6 +82,8 @@ pub struct StoreOptions {
     pub endpoint: Option<String>,
     /// A loaded AWS configuration; else it is loaded as the SDKs do.
     pub aws: Option<SdkConfig>,
+    /// How S3 encrypts what is written; `None`: as the bucket says.
+    pub encryption: Option<ObjectEncryption>,
     /// Limits of every operation.
     pub policy: Policy,
 }
@@ -92,6 +95,7 @@ impl Default for StoreOptions {
             region: None,
             endpoint: None,
             aws: None,
+            encryption: None,
             policy: Policy::default(),
         }
     }
