@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use crate::error::SpecErrors;
 use crate::path::StoragePath;
 use crate::spec::{
-    Aggregate, Compression, Consumer, DeletionPolicy, Encryption, FileFormat, GlueCatalog, InitialPosition,
-    Management, MaxAhead, OnDataLoss, PartitionColumn, Record, StockStream, StockStreamSpec,
-    WindowLimits, Workers,
+    Aggregate, Compression, Consumer, DeletionPolicy, Encryption, FileFormat, GlueCatalog,
+    InitialPosition, Management, MaxAhead, OnDataLoss, PartitionColumn, Record, StockStream,
+    StockStreamSpec, WindowLimits, Workers,
 };
 use crate::validate;
 

@@ -267,6 +267,7 @@ async fn run(
     };
     let host = Host {
         reads: release.reads(),
+        catalog: None,
         observer: Observer::new(identity(pipeline, &name)),
         name,
         clock,

@@ -53,7 +53,10 @@ impl GlueTables {
     /// The table as it was within the last minute.
     async fn read(&self) -> Result<(TableLayout, StorageDescriptor), CatalogError> {
         let mut read = self.read.lock().await;
-        if let Some(read) = read.as_ref().filter(|read| read.at.elapsed() < TABLE_LIFETIME) {
+        if let Some(read) = read
+            .as_ref()
+            .filter(|read| read.at.elapsed() < TABLE_LIFETIME)
+        {
             return Ok((read.layout.clone(), read.descriptor.clone()));
         }
         *read = None;
@@ -119,7 +122,9 @@ impl GlueTables {
                 detail,
             },
             "AlreadyExistsException" => CatalogError::Exists { table, detail },
-            "ThrottlingException" | "Throttling" | "RequestLimitExceeded"
+            "ThrottlingException"
+            | "Throttling"
+            | "RequestLimitExceeded"
             | "TooManyRequestsException" => CatalogError::Throttled {
                 operation,
                 table,
@@ -160,7 +165,7 @@ fn is_projected(parameters: &std::collections::HashMap<String, String>) -> bool 
 
 #[async_trait]
 impl Catalog for GlueTables {
-    fn table(&self) -> &str {
+    fn full_name(&self) -> &str {
         &self.name
     }
 

@@ -60,7 +60,7 @@ pub enum RefusalKind {
 #[async_trait]
 pub trait Catalog: Send + Sync {
     /// The table for people: `database.table`.
-    fn table(&self) -> &str;
+    fn full_name(&self) -> &str;
 
     /// What the table says about its partitions.
     ///

@@ -185,7 +185,9 @@ impl Registrar {
                         },
                         detail: error.to_string(),
                     });
-                    trouble = self.settle(call, refusals.collect(), &mut settled).or(trouble);
+                    trouble = self
+                        .settle(call, refusals.collect(), &mut settled)
+                        .or(trouble);
                 }
                 Err(error) => return (settled, Some(error)),
             }
@@ -207,12 +209,15 @@ impl Registrar {
         let mut trouble = None;
         for partition in call {
             let refusal = refused.remove(&partition.values);
-            match refusal.as_ref().map(|refusal| (refusal.kind, &refusal.detail)) {
+            match refusal
+                .as_ref()
+                .map(|refusal| (refusal.kind, &refusal.detail))
+            {
                 None | Some((RefusalKind::Exists, _)) => settled.push(partition.values.clone()),
                 Some((RefusalKind::Transient, detail)) => {
                     trouble = Some(CatalogError::Unavailable {
                         operation: "BatchCreatePartition",
-                        table: self.catalog.table().to_owned(),
+                        table: self.catalog.full_name().to_owned(),
                         detail: format!("partition {:?}: {detail}", partition.values),
                     });
                 }
@@ -223,7 +228,7 @@ impl Registrar {
                     } else {
                         trouble = Some(CatalogError::Refused {
                             operation: "BatchCreatePartition",
-                            table: self.catalog.table().to_owned(),
+                            table: self.catalog.full_name().to_owned(),
                             detail,
                         });
                     }
@@ -239,7 +244,7 @@ impl Registrar {
         let expected: Vec<&str> = self.columns.iter().map(|column| column.name()).collect();
         if layout.keys != expected {
             return Err(CatalogError::OtherKeys {
-                table: self.catalog.table().to_owned(),
+                table: self.catalog.full_name().to_owned(),
                 found: layout.keys.join(", "),
                 expected: expected.join(", "),
             });
@@ -266,7 +271,7 @@ impl Registrar {
                 reason: "Registered",
                 message: format!(
                     "new partitions are registered in the Glue table {}",
-                    self.catalog.table()
+                    self.catalog.full_name()
                 ),
             };
         }
@@ -275,7 +280,7 @@ impl Registrar {
             reason: "PartitionsRefused",
             message: format!(
                 "the Glue table {} refused {} partitions {MOST_REFUSALS} times each, and they were given up; the first: {}",
-                self.catalog.table(),
+                self.catalog.full_name(),
                 memory.given_up,
                 memory.first_given_up
             ),
@@ -288,7 +293,7 @@ impl Registrar {
             reason: "PartitionProjection",
             message: format!(
                 "the Glue table {} uses partition projection: Athena works partitions out by itself, and none is registered",
-                self.catalog.table()
+                self.catalog.full_name()
             ),
         }
     }
@@ -323,7 +328,9 @@ fn bad_standing(error: &CatalogError) -> Standing {
 
 impl Memory {
     fn knows(&self, values: &Values) -> bool {
-        self.known.iter().any(|generation| generation.contains(values))
+        self.known
+            .iter()
+            .any(|generation| generation.contains(values))
     }
 
     fn learn(&mut self, values: Values) {

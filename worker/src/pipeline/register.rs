@@ -11,9 +11,9 @@ use stockstream_core::row::Partition;
 use tokio::time::Instant;
 
 use super::context::Context;
+use crate::ambient::jitter;
 use crate::catalog::{Registrar, Round, Standing};
 use crate::observe::{ConditionStatus, Observer};
-use crate::source::kinesis::jitter;
 
 /// Pauses after a failed round.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);

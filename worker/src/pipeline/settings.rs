@@ -150,7 +150,8 @@ fn pace(pipeline: &Pipeline) -> Pace {
         publish_interval: micros(pipeline.output().publish_interval),
         max_outbox: usize::try_from(state.max_outbox_bytes).unwrap_or(usize::MAX),
         read_through_interval,
-        keeps_unregistered: pipeline.catalog().is_some() && !pipeline.output().partition_by.is_empty(),
+        keeps_unregistered: pipeline.catalog().is_some()
+            && !pipeline.output().partition_by.is_empty(),
     }
 }
 

@@ -11,9 +11,7 @@ use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use aws_types::service_config::ServiceConfigKey;
-use object_store::aws::{
-    AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut,
-};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, S3ConditionalPut};
 use object_store::{ClientOptions, CredentialProvider, ObjectStore, RetryConfig};
 use stockstream_crds::pipeline::ObjectEncryption;
 use tokio::sync::Mutex;

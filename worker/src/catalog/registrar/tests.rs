@@ -25,7 +25,7 @@ struct Scripted {
 
 #[async_trait]
 impl Catalog for Scripted {
-    fn table(&self) -> &str {
+    fn full_name(&self) -> &str {
         "db.t"
     }
 
@@ -214,7 +214,10 @@ async fn a_table_that_does_not_fit_is_told_and_gets_nothing() {
         registrar.look().await,
         registrar.register(many(1)).await.standing.unwrap(),
     ] {
-        assert_eq!((standing.ready, standing.reason), (false, "PartitionKeysDiffer"));
+        assert_eq!(
+            (standing.ready, standing.reason),
+            (false, "PartitionKeysDiffer")
+        );
         assert!(standing.message.contains("[ticker, trade_date]"));
     }
     assert!(catalog.calls.lock().unwrap().is_empty());
