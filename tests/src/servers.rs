@@ -4,6 +4,7 @@
 //! Owns starting them on free loopback ports and ending them. Each keeps what it stores in memory or in a directory of its
 //! own, which goes with it.
 
+use std::cell::Cell;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -171,6 +172,8 @@ fn seaweedfs(folder: &tempfile::TempDir, ports: &[u16]) -> anyhow::Result<Comman
 pub struct Faults {
     /// `http://127.0.0.1:PORT`
     pub endpoint: String,
+    /// Faults before the rules of now.
+    before: Cell<usize>,
     _process: Process,
 }
 
@@ -192,6 +195,7 @@ impl Faults {
         await_port(&mut process, port)?;
         Ok(Faults {
             endpoint: format!("http://127.0.0.1:{port}"),
+            before: Cell::new(0),
             _process: process,
         })
     }
@@ -201,6 +205,7 @@ impl Faults {
     /// # Errors
     /// When it refuses them.
     pub fn set(&self, rules: &Value) -> anyhow::Result<()> {
+        self.before.set(self.fired_in_all()?);
         http::send(
             &self.endpoint,
             "POST",
@@ -215,6 +220,10 @@ impl Faults {
     /// # Errors
     /// When it doesn't say.
     pub fn fired(&self) -> anyhow::Result<usize> {
+        Ok(self.fired_in_all()? - self.before.get())
+    }
+
+    fn fired_in_all(&self) -> anyhow::Result<usize> {
         let fired = http::send(&self.endpoint, "GET", "/_microburst/fired?limit=100000", "")?;
         let fired: Value = serde_json::from_str(&fired)?;
         let list = fired.as_array().or_else(|| fired["fired"].as_array());

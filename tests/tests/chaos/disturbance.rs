@@ -86,7 +86,7 @@ impl Weather {
             Weather::Reset => json!([{"service": "s3", "probability": 0.5, "reset": true}]),
             Weather::RepliesLost => json!([{
                 "service": "s3", "operation": "PutObject", "probability": 0.5,
-                "response": {"set_headers": {"Content-Length": "10"}, "abort_bytes": 0},
+                "response": {"abort_bytes": 0},
             }]),
             Weather::Gone => json!([{
                 "service": "s3",
