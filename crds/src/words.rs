@@ -10,7 +10,7 @@ use crate::quantity::{BYTE_SIZE_ALLOWED, BYTE_SIZE_PATTERN};
 use crate::schema::NAME_PATTERN;
 
 /// Every pattern of the schema, in words. A test holds it complete.
-const PATTERNS: [(&str, &str); 10] = [
+const PATTERNS: [(&str, &str); 11] = [
     (DURATION_PATTERN, DURATION_ALLOWED),
     (STORAGE_PATH_PATTERN, STORAGE_PATH_ALLOWED),
     (BYTE_SIZE_PATTERN, BYTE_SIZE_ALLOWED),
@@ -39,6 +39,10 @@ const PATTERNS: [(&str, &str); 10] = [
         "lower-case letters, digits and _, not starting with a digit, at most 63",
     ),
     ("^[a-z0-9_]+$", "lower-case letters, digits and _"),
+    (
+        r"^(arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:(key|alias)/[a-zA-Z0-9/_-]+|alias/[a-zA-Z0-9/_-]+|mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$",
+        "a KMS key's ARN, its id, or alias/NAME",
+    ),
 ];
 
 /// The values a schema allows, in words. `None` for maps and lists.
