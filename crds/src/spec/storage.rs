@@ -35,7 +35,6 @@ pub struct Encryption {
 
 /// Keys that S3 holds. It has no settings.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 #[schemars(inline)]
 pub struct SseS3 {}
 
