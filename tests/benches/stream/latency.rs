@@ -24,9 +24,8 @@ pub fn measure(options: &Options) -> anyhow::Result<()> {
     let crew = Crew::start(&options.binary, &source, 1, "TrimHorizon", WINDOW)?;
     crew.until_all_read(4)?;
     let (mut live, mut files) = (Vec::new(), Vec::new());
-    let mut sent = 0;
     let mut rows_before = 0;
-    for sample in 0..options.samples {
+    for (sample, sent) in (0..options.samples).zip(1..) {
         // Any phase of the poll: the pause is no multiple of it.
         std::thread::sleep(Duration::from_millis(37 + (sample as u64 * 53) % 211));
         let millis = 1_704_205_800_000 + (sample as i64) * 10_000;
@@ -37,7 +36,6 @@ pub fn measure(options: &Options) -> anyhow::Result<()> {
         )))?;
         // Acknowledged: it has arrived.
         let arrived = Instant::now();
-        sent += 1;
         until(|| Ok(applied(crew.address())? >= sent))?;
         live.push(arrived.elapsed());
     }
