@@ -251,8 +251,8 @@ fn two_devs_on_one_data_directory_are_refused() {
 fn a_worker_that_is_told_to_stop_while_it_still_begins_ends_with_0() {
     let folder = scratch().unwrap();
     let kinesis = Kinesis::start().unwrap();
-    // Nobody makes this stream: the worker waits for it.
-    let yaml = Spec::of_stream(folder.path(), "not_yet")
+    kinesis.boto3(&["create", "ticks", "1"]).unwrap();
+    let yaml = Spec::of_stream(folder.path(), "ticks")
         .write(&folder.path().join("pipeline.yaml"))
         .unwrap();
     let mut worker = Running::worker(&yaml, &kinesis.endpoint).unwrap();
