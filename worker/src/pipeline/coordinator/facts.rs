@@ -45,6 +45,8 @@ pub(super) struct Claims {
 pub(super) struct Changes {
     /// Shards whose chains must be looked at again.
     pub(super) refresh: Vec<String>,
+    /// True when a shard was read to its end.
+    pub(super) ended: bool,
     /// Shards whose owner has a newer epoch than the chain that is known: shard, epoch, owner.
     pub(super) taken: Vec<(String, u64, String)>,
 }
@@ -97,6 +99,7 @@ impl Claims {
             let before = self.by_shard.get(shard);
             if claim.ended && !before.is_some_and(|before| before.ended) {
                 changes.refresh.push(shard.clone());
+                changes.ended = true;
             }
             match heads.get(shard) {
                 Some(head) if head.epoch >= claim.epoch => {}
@@ -199,6 +202,9 @@ impl Coordinator<'_> {
         for shard in changes.refresh {
             self.refresh(&shard);
         }
+        if changes.ended {
+            self.list_for_children();
+        }
         self.want_decision();
     }
 
@@ -241,6 +247,7 @@ impl Coordinator<'_> {
     /// Asks the core what this worker shall do, and does it.
     pub(super) fn decide(&mut self) {
         self.decide_at = None;
+        self.tell_ended();
         self.claims.believed_until = None;
         if self.failure.is_some() || self.listing.is_empty() {
             return;

@@ -19,6 +19,9 @@ use stockstream_core::member::MemberInfo;
 /// A shard that nobody wanted is offered again after this long.
 const OFFER_AGAIN: Duration = Duration::from_secs(5);
 
+/// Peers that are told of an end at the same time.
+const TOLD_AT_ONCE: usize = 16;
+
 /// A member that lives and doesn't hear so many offers can't be reached: it finds the shard in the listing.
 const UNHEARD_OFFERS: u32 = 3;
 
@@ -126,9 +129,50 @@ impl Coordinator<'_> {
             Nudge::Suspect { member } => self.membership.suspects.try_send(member).is_ok(),
             Nudge::Offer { shard } => self.can_take(&shard),
             Nudge::Released { shard, epoch } => self.take_released(&shard, epoch),
+            Nudge::Ended { shards } => self.look_for_children(&shards),
         };
         // Who asked may have gone.
         let _ = answer.send(accepted);
+    }
+
+    /// Shards were read to their end: the worker to which a child falls may be any of them, so all are told.
+    pub(super) fn tell_ended(&mut self) {
+        let shards = std::mem::take(&mut self.ended_untold);
+        if shards.is_empty() {
+            return;
+        }
+        let view = self.membership.view.borrow().clone();
+        let live = view.peers.iter().filter(|(_, peer)| peer.is_live);
+        let contacts: Vec<_> = live
+            .filter_map(|(member, _)| view.contact(member))
+            .collect();
+        let peers = self.company.peers.clone();
+        ambient::spawn_in(&mut self.jobs, async move {
+            let nudge = Nudge::Ended { shards };
+            for some in contacts.chunks(TOLD_AT_ONCE) {
+                let tell = some
+                    .iter()
+                    .map(|(address, token)| peers.nudge(address, token, &nudge));
+                for told in futures::future::join_all(tell).await {
+                    if let Err(error) = told {
+                        tracing::debug!(event = "end_untold", cause = %error, "the listing tells it");
+                    }
+                }
+            }
+            Job::Told
+        });
+    }
+
+    /// A peer has read shards to their end.
+    fn look_for_children(&mut self, parents: &[String]) -> bool {
+        for parent in parents {
+            let known = self.listing.iter().any(|listed| listed.id == *parent);
+            if known {
+                self.refresh(parent);
+            }
+        }
+        self.list_for_children();
+        true
     }
 
     fn can_take(&self, shard: &str) -> bool {

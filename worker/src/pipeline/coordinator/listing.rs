@@ -15,6 +15,10 @@ use crate::source::kinesis::{ListedShard, Listing, StreamError};
 /// Between two listings of the shards.
 const LIST_EVERY: Duration = Duration::from_secs(10);
 
+/// Listings out of turn are at least this far apart: ListShards allows 1,000 calls a second and stream (Kinesis API
+/// reference), for all workers.
+const LIST_APART: Duration = Duration::from_secs(1);
+
 /// Rounds of listings in a row with a hole in the hash keys before it is a condition.
 const HOLE_ROUNDS: u32 = 3;
 
@@ -24,11 +28,17 @@ impl Coordinator<'_> {
         if Instant::now() < self.list_at {
             return;
         }
+        self.list_again_at = Instant::now() + LIST_APART;
         self.list_at = Instant::now() + LIST_EVERY + ambient::jitter(LIST_EVERY / 10);
         let client = self.started.guard.client().clone();
         ambient::spawn_in(&mut self.jobs, async move {
             Job::Listed(client.list_shards(Listing::All).await)
         });
+    }
+
+    /// A shard was read to its end: its children may begin, and the listing may not know them yet.
+    pub(super) fn list_for_children(&mut self) {
+        self.list_at = self.list_at.min(self.list_again_at.max(Instant::now()));
     }
 
     pub(super) fn listed(&mut self, listed: Result<Vec<ListedShard>, StreamError>) {

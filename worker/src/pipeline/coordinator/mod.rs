@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use stockstream_core::lineage::{Head, ShardInfo};
 use stockstream_core::member::{Holding, LeaseTiming, MemberInfo};
+use stockstream_core::sequence::Position;
 use stockstream_core::time::Micros;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -110,6 +111,10 @@ pub struct Coordinator<'a> {
     news: mpsc::UnboundedReceiver<(String, Head)>,
     listing: Vec<ShardInfo>,
     list_at: Instant,
+    /// Before this the shards aren't listed again, whatever happens.
+    list_again_at: Instant,
+    /// Shards that this worker has read to their end, and the others don't know it yet.
+    ended_untold: Vec<String>,
     holes: u32,
     decide_at: Option<Instant>,
     unreadable: Vec<String>,
@@ -174,6 +179,8 @@ impl<'a> Coordinator<'a> {
             news,
             listing: Vec::new(),
             list_at: Instant::now(),
+            list_again_at: Instant::now(),
+            ended_untold: Vec::new(),
             holes: 0,
             decide_at: Some(Instant::now()),
             unreadable: Vec::new(),
@@ -328,7 +335,12 @@ impl<'a> Coordinator<'a> {
                 self.waits.remove(&shard);
                 self.stuck.remove(&shard);
             }
+            let ended = !held.ended && head.position == Position::ShardEnd;
             held.ended = head.position.is_final();
+            if ended {
+                self.ended_untold.push(shard.clone());
+                self.list_for_children();
+            }
         }
         self.learn(shard, head);
         self.write_info();
@@ -357,8 +369,7 @@ impl<'a> Coordinator<'a> {
         match ended {
             Ended::Finished => {
                 self.learn(shard, head);
-                // Its children may begin; the listing may not know them yet.
-                self.list_at = now;
+                self.list_for_children();
             }
             Ended::Released => {
                 self.claims.void(&shard, epoch);

@@ -30,6 +30,11 @@ pub enum Nudge {
         /// The epoch that ended.
         epoch: u64,
     },
+    /// These shards were read to their end: their children may begin. List them.
+    Ended {
+        /// The shards.
+        shards: Vec<String>,
+    },
 }
 
 /// A nudge, and where its answer goes: true when it is accepted.
