@@ -11,6 +11,7 @@ pub mod assignment;
 pub mod chain;
 pub mod checkpoint;
 pub mod codec;
+pub mod cost;
 pub mod generation;
 pub mod hash;
 pub mod layout;

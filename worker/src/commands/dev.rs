@@ -341,11 +341,10 @@ fn start_replay(
 
 /// Opens the pipeline's three places on this machine: `s3://BUCKET/PREFIX` becomes `DATA_DIR/s3/BUCKET/PREFIX`.
 async fn open_stores(pipeline: &Pipeline, data_dir: &Path) -> Result<Stores, Failure> {
+    let options = StoreOptions::default();
     let open = async |path: &StoragePath| {
         let url = local_url(path, data_dir)?;
-        Store::open(&url, &StoreOptions::default())
-            .await
-            .map_err(Failure::failed)
+        Store::open(&url, &options).await.map_err(Failure::failed)
     };
     Ok(Stores {
         state: open(&pipeline.state().path).await?,

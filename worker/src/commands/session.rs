@@ -68,6 +68,7 @@ impl Session {
         let bound = http::bind(manner.listen).await.map_err(Failure::failed)?;
         let url = bound.url();
         let observer = Observer::new(identity(pipeline, stores, &manner, &url, &clock));
+        observer.set_meter(stores.state.meter().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let address = manner.advertise.clone();
         let address = address.or_else(|| advertised(bound.address()));

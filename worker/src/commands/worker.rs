@@ -87,7 +87,7 @@ async fn catalog(pipeline: &Pipeline, stores: &Stores, host: &Host) -> Option<Ar
     Some(registrar)
 }
 
-/// Opens the pipeline's three places as the YAML names them.
+/// Opens the pipeline's three places as the YAML names them; their requests are counted together.
 async fn open_stores(pipeline: &Pipeline, region: Option<&str>) -> Result<Stores, Failure> {
     let options = StoreOptions {
         region: region.map(str::to_owned),

@@ -1,6 +1,6 @@
 //! Prometheus metrics, computed from the report when they are scraped.
 //!
-//! Owns the names, units and labels (`namespace`, `pipeline`, `shard`, `phase`, `reason`, all bounded). Must never
+//! Owns the names, units and labels (`namespace`, `pipeline`, `shard`, `phase`, `reason`, `operation`, all bounded). Must never
 //! carry a ticker as a label, nor keep figures of its own.
 
 use std::borrow::Cow;
@@ -15,6 +15,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::observer::Observer;
 use super::state::{Counters, PipelinePhase, PipelineReport, ShardPhase, ShardReport};
+use crate::storage::Requests;
 
 /// The content type of [`encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -208,6 +209,7 @@ impl Collector for ReportCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
         let report = self.observer.report();
         pipeline_metrics(&report, &mut encoder)?;
+        storage_requests(self.observer.storage_requests(), &mut encoder)?;
         for metric in &GAUGES {
             let mut metric_encoder = encoder.encode_descriptor(
                 metric.name,
@@ -278,6 +280,20 @@ fn pipeline_metrics(
     let tickers = number(report.tickers.len() as u64 + report.tickers_omitted);
     let metric = encoder.encode_descriptor("tickers", "Tickers seen", None, MetricType::Gauge)?;
     ConstGauge::new(tickers).encode(metric)
+}
+
+fn storage_requests(requests: Requests, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+    let mut metric = encoder.encode_descriptor(
+        "storage_requests",
+        "Requests to the stores of state, rows and rejects, each attempt and each page of a listing",
+        None,
+        MetricType::Counter,
+    )?;
+    for (operation, count) in requests.by_operation() {
+        let labels = [("operation", operation)];
+        ConstCounter::new(count).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn dead_letters(report: &PipelineReport, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {

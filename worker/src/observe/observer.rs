@@ -14,6 +14,8 @@ use super::state::{
     PipelineReport, ShardPhase, ShardReport, TickerReport, WorkerReport,
 };
 
+use crate::storage::{Meter, Requests};
+
 /// Most tickers in one report; the rest is counted in `tickersOmitted`.
 pub const MAX_TICKERS: usize = 5_000;
 /// Most events kept for the report.
@@ -60,6 +62,8 @@ struct View {
     events: VecDeque<EventReport>,
     /// The report of this revision, built when it is first asked for.
     built: Option<Arc<PipelineReport>>,
+    /// Counts this process's requests to its stores.
+    meter: Option<Meter>,
 }
 
 #[derive(Debug)]
@@ -102,6 +106,7 @@ impl Observer {
             shards: BTreeMap::new(),
             events: VecDeque::new(),
             built: None,
+            meter: None,
         };
         let shared = Shared {
             view: Mutex::new(view),
@@ -172,6 +177,18 @@ impl Observer {
     /// Replaces what is known about the pipeline's workers.
     pub fn set_members(&self, members: Vec<MemberReport>) {
         self.change(|view| view.head.members = members);
+    }
+
+    /// Sets where this process's requests to its stores are counted.
+    pub fn set_meter(&self, meter: Meter) {
+        self.change(|view| view.meter = Some(meter));
+    }
+
+    /// This process's requests to its stores.
+    #[must_use]
+    pub fn storage_requests(&self) -> Requests {
+        let meter = self.lock().meter.clone();
+        meter.map_or_else(Requests::default, |meter| meter.requests())
     }
 
     /// Sets this process's member id, which it has for one life of the stream.

@@ -126,6 +126,7 @@ impl Store {
             PutOptions::from(PutMode::Create),
         );
         let limit = Deadline::after(self.policy.attempt).min(overall);
+        self.meter.sent(Operation::Create);
         Ok(match limit.run(put).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(error)) => Err(attempt.classify(&error)),

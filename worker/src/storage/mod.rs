@@ -10,6 +10,7 @@ mod error;
 #[cfg(any(test, feature = "failpoints"))]
 pub mod faults;
 mod file;
+mod meter;
 mod probe;
 mod root;
 mod s3;
@@ -21,5 +22,6 @@ mod tests;
 pub use create::{CreateOptions, Created, Guard, Same};
 pub use deadline::{Deadline, Expired, boot_time};
 pub use error::{Operation, StoreError};
+pub use meter::{Meter, Requests};
 pub use probe::{ProbeReport, probe};
 pub use store::{ObjectInfo, Policy, Store, StoreOptions};

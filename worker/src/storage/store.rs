@@ -19,6 +19,7 @@ use super::classify::{Attempt, Failure};
 use super::deadline::Deadline;
 use super::error::{Operation, StoreError};
 use super::file::FileStore;
+use super::meter::Meter;
 use super::root::{Place, Root};
 use super::s3;
 use crate::ambient;
@@ -86,6 +87,8 @@ pub struct StoreOptions {
     pub encryption: Option<ObjectEncryption>,
     /// Limits of every operation.
     pub policy: Policy,
+    /// Where requests are counted.
+    pub meter: Meter,
 }
 
 impl Default for StoreOptions {
@@ -97,6 +100,7 @@ impl Default for StoreOptions {
             aws: None,
             encryption: None,
             policy: Policy::default(),
+            meter: Meter::default(),
         }
     }
 }
@@ -120,6 +124,7 @@ pub struct Store {
     pub(super) objects: Arc<dyn ObjectStore>,
     pub(super) root: Arc<Root>,
     pub(super) policy: Policy,
+    pub(super) meter: Meter,
 }
 
 impl Store {
@@ -150,6 +155,7 @@ impl Store {
             objects,
             root: Arc::new(root),
             policy: options.policy,
+            meter: options.meter.clone(),
         })
     }
 
@@ -159,7 +165,13 @@ impl Store {
             objects,
             root: Arc::new(Root::given("memory", prefix)),
             policy: Policy::default(),
+            meter: Meter::default(),
         }
+    }
+
+    /// Where its requests are counted.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
     }
 
     /// The store itself, whose keys begin at the bucket's or the file system's root.
@@ -289,6 +301,7 @@ impl Store {
             })
             .await?
             .unwrap_or_default();
+        self.meter.listed(listed.len());
         if listed.len() > MAX_LISTED {
             return Err(StoreError::TooLarge {
                 url: self.url_of(folder),
@@ -366,6 +379,7 @@ impl Store {
                 number,
             };
             let limit = Deadline::after(self.policy.attempt).min(overall);
+            self.meter.sent(operation);
             let failure = match limit.run(work()).await {
                 Ok(Ok(done)) => return Ok(Some(done)),
                 Ok(Err(error)) => attempt.classify(&error),
