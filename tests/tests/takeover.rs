@@ -5,10 +5,8 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use stockstream_tests::restart::{
-    Market, Pace, Pipeline, Random, Reader, Stream, TICKERS, Worker, seed, tell,
-};
-use stockstream_tests::{Binary, PATIENCE, scratch, wait_until};
+use stockstream_tests::restart::{Pace, Stage, TICKERS, tell};
+use stockstream_tests::{Binary, PATIENCE, wait_until};
 
 /// Collects at once, and all the time.
 const COLLECTION: [(&str, &str); 2] = [
@@ -19,76 +17,14 @@ const COLLECTION: [(&str, &str); 2] = [
 /// Ticks sent at once.
 const PART: usize = 1_500;
 
-struct Stage {
-    _folder: tempfile::TempDir,
-    random: Random,
-    market: Market,
-    stream: Stream,
-    pipeline: Pipeline,
-    reader: Reader,
-}
-
-impl Stage {
-    fn set(test: &str, pace: Pace) -> Stage {
-        let mut random = Random::new(seed("takeover", test));
-        let folder = scratch().unwrap();
-        let stream = Stream::start(folder.path().join("kinesis")).unwrap();
-        let pipeline = Pipeline::over_stream(stream.endpoint(), pace).unwrap();
-        Stage {
-            _folder: folder,
-            market: Market::new(random.number()),
-            random,
-            stream,
-            reader: Reader::start(&pipeline),
-            pipeline,
-        }
-    }
-
-    fn send(&mut self, ticks: usize) {
-        self.stream.send(&self.market.ticks(ticks)).unwrap();
-    }
-
-    fn send_sentinels(&mut self) -> u64 {
-        self.stream.send(&Market::sentinels()).unwrap();
-        self.stream.sent() - TICKERS.len() as u64
-    }
-
-    /// Sends ticks until the output grows: somebody reads, commits and publishes.
-    fn send_until_more_is_out(&mut self) {
-        let before = self.reader.records().unwrap();
-        wait_until("more output", PATIENCE, || {
-            self.stream.send(&self.market.ticks(50))?;
-            Ok((self.reader.records()? > before).then_some(()))
-        })
-        .unwrap();
-    }
-
-    /// Waits until everything is out, stops the workers, and compares with one worker alone.
-    fn finish(self, records: u64, workers: Vec<Worker>) {
-        self.reader.until_records(records).unwrap();
-        for worker in workers {
-            worker.stop().unwrap();
-        }
-        let found = self.reader.finish().unwrap();
-
-        let alone = Pipeline::over_stream(self.stream.endpoint(), Pace::Busy).unwrap();
-        let reader = Reader::start(&alone);
-        let worker = alone.worker(Binary::Product, &[]).unwrap();
-        reader.until_records(records).unwrap();
-        worker.stop().unwrap();
-        found.must_equal(&reader.finish().unwrap()).unwrap();
-        assert!(!found.rows.is_empty() && !found.late.is_empty() && !found.dead.is_empty());
-    }
-}
-
 #[test]
 fn sigterm_publishes_everything_closed_and_a_restart_goes_on() {
-    let mut stage = Stage::set("sigterm", Pace::Lazy);
+    let mut stage = Stage::set("takeover", "sigterm", Pace::Lazy).unwrap();
     let mut out = 0;
     for round in 0..3 {
-        stage.send(PART);
+        stage.send(PART).unwrap();
         if round == 2 {
-            stage.send_sentinels();
+            stage.send_sentinels().unwrap();
         }
         let mut worker = stage.pipeline.worker(Binary::Product, &[]).unwrap();
         worker.until_applied(stage.stream.sent()).unwrap();
@@ -114,7 +50,7 @@ fn sigterm_publishes_everything_closed_and_a_restart_goes_on() {
     }
     let records = stage.stream.sent() - TICKERS.len() as u64;
     assert_eq!(out, records);
-    stage.finish(records, Vec::new());
+    stage.finish(records, Vec::new()).unwrap();
 }
 
 /// No element anywhere below.
@@ -128,27 +64,27 @@ fn is_empty(value: &serde_json::Value) -> bool {
 
 #[test]
 fn a_worker_that_stood_still_while_another_took_over_publishes_nothing_that_conflicts() {
-    let mut stage = Stage::set("stood_still", Pace::Busy);
+    let mut stage = Stage::set("takeover", "stood_still", Pace::Busy).unwrap();
     let mut workers = vec![
         stage.pipeline.worker(Binary::Product, &[]).unwrap(),
         stage.pipeline.worker(Binary::Product, &[]).unwrap(),
     ];
     for round in 0..6 {
-        stage.send(PART);
-        stage.send_until_more_is_out();
+        stage.send(PART).unwrap();
+        stage.send_until_more_is_out().unwrap();
         let still = round % 2;
         std::thread::sleep(stage.random.duration(Duration::from_millis(500))); // the moment; nothing is asserted about it
         workers[still].0.signal(Signal::STOP).unwrap();
         // Only the other one can do this.
         let taken = stage.reader.records().unwrap();
         for _ in 0..2 {
-            stage.send_until_more_is_out();
+            stage.send_until_more_is_out().unwrap();
         }
         assert!(stage.reader.records().unwrap() > taken);
         workers[still].0.signal(Signal::CONT).unwrap();
-        stage.send_until_more_is_out();
+        stage.send_until_more_is_out().unwrap();
     }
-    let records = stage.send_sentinels();
+    let records = stage.send_sentinels().unwrap();
     // Each was fenced while it stood still, and noticed.
     for worker in &mut workers {
         worker
@@ -156,18 +92,18 @@ fn a_worker_that_stood_still_while_another_took_over_publishes_nothing_that_conf
             .wait_for_line(PATIENCE, |line| line.contains("\"fenced\""))
             .unwrap();
     }
-    stage.finish(records, workers);
+    stage.finish(records, workers).unwrap();
 }
 
 #[test]
 fn a_worker_whose_next_version_was_collected_meanwhile_is_fenced_all_the_same() {
-    let mut stage = Stage::set("collected", Pace::Busy);
-    stage.send(PART);
+    let mut stage = Stage::set("takeover", "collected", Pace::Busy).unwrap();
+    stage.send(PART).unwrap();
     let mut still = stage
         .pipeline
         .worker(Binary::Failpoints, &COLLECTION)
         .unwrap();
-    stage.send_until_more_is_out();
+    stage.send_until_more_is_out().unwrap();
     still.0.signal(Signal::STOP).unwrap();
     let newest = stage.pipeline.newest_version().unwrap();
     let other = stage
@@ -190,23 +126,23 @@ fn a_worker_whose_next_version_was_collected_meanwhile_is_fenced_all_the_same() 
         Ok(still.0.stderr().contains("\"fenced\"").then_some(()))
     })
     .unwrap();
-    let records = stage.send_sentinels();
+    let records = stage.send_sentinels().unwrap();
     tell(&format!("{records} records, collected past {newest}"));
-    stage.finish(records, vec![still, other]);
+    stage.finish(records, vec![still, other]).unwrap();
 }
 
 #[test]
 fn two_workers_started_at_once_on_a_new_state_make_one_output() {
-    let mut stage = Stage::set("at_once", Pace::Busy);
-    stage.send(PART);
+    let mut stage = Stage::set("takeover", "at_once", Pace::Busy).unwrap();
+    stage.send(PART).unwrap();
     let workers = vec![
         stage.pipeline.worker(Binary::Product, &[]).unwrap(),
         stage.pipeline.worker(Binary::Product, &[]).unwrap(),
     ];
     for _ in 0..6 {
-        stage.send(PART / 2);
-        stage.send_until_more_is_out();
+        stage.send(PART / 2).unwrap();
+        stage.send_until_more_is_out().unwrap();
     }
-    let records = stage.send_sentinels();
-    stage.finish(records, workers);
+    let records = stage.send_sentinels().unwrap();
+    stage.finish(records, workers).unwrap();
 }

@@ -108,6 +108,21 @@ pub fn collection_interval() -> Duration {
     )
 }
 
+/// Between two rounds of making tombstones: an hour. The suite shortens it with
+/// `STOCKSTREAM_TOMBSTONE_EVERY_MILLISECONDS`.
+pub fn tombstone_interval() -> Duration {
+    shortened(
+        "STOCKSTREAM_TOMBSTONE_EVERY_MILLISECONDS",
+        Duration::from_secs(3600),
+    )
+}
+
+/// How long ago a shard must have ended before its chain becomes a tombstone: the stream's retention. The suite shortens
+/// it with `STOCKSTREAM_TOMBSTONE_AGE_MILLISECONDS`.
+pub fn tombstone_age(retention: Duration) -> Duration {
+    shortened("STOCKSTREAM_TOMBSTONE_AGE_MILLISECONDS", retention)
+}
+
 #[cfg(not(feature = "failpoints"))]
 fn shortened(_variable: &str, whole: Duration) -> Duration {
     crate::ambient::lapsed(whole)

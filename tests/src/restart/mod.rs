@@ -10,6 +10,7 @@ mod outcome;
 mod pipeline;
 mod random;
 mod reader;
+mod stage;
 mod stream;
 
 use std::io::Write as _;
@@ -20,6 +21,7 @@ pub use outcome::{Figure, Outcome, Row};
 pub use pipeline::{Pace, Pipeline, Worker, state_at};
 pub use random::{Random, seed};
 pub use reader::Reader;
+pub use stage::Stage;
 pub use stream::Stream;
 
 /// Tells people something during a test, past the test harness that holds back what a passing test prints.

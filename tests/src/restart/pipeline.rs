@@ -209,13 +209,25 @@ impl Pipeline {
     /// # Errors
     /// When it can't be read.
     pub fn inspect(&self, checkpoint: &Path) -> anyhow::Result<serde_json::Value> {
-        let mut command = Binary::Product.command()?;
-        command.args(["inspect", "checkpoint"]).arg(checkpoint);
-        let finished = Process::spawn(command.args(["-o", "json"]))?
-            .wait(PATIENCE)?
-            .success()?;
-        serde_json::from_str(&finished.stdout).context("what inspect printed")
+        inspected("checkpoint", checkpoint)
     }
+
+    /// What `stockstream inspect` prints of the state as a whole: `shards`, `members` or `lineage`.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub fn inspect_state(&self, what: &str) -> anyhow::Result<serde_json::Value> {
+        inspected(what, self.state.root())
+    }
+}
+
+fn inspected(what: &str, path: &Path) -> anyhow::Result<serde_json::Value> {
+    let mut command = Binary::Product.command()?;
+    command.args(["inspect", what]).arg(path);
+    let finished = Process::spawn(command.args(["-o", "json"]))?
+        .wait(PATIENCE)?
+        .success()?;
+    serde_json::from_str(&finished.stdout).context("what inspect printed")
 }
 
 /// Writes `pipeline.yaml`, with everything below `root`, a URL.

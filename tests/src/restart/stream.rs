@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::config::{BehaviorVersion, Region};
 use aws_sdk_kinesis::primitives::Blob;
-use aws_sdk_kinesis::types::{PutRecordsRequestEntry, StreamStatus};
+use aws_sdk_kinesis::types::{PutRecordsRequestEntry, ScalingType, StreamStatus};
 use tokio::runtime::Runtime;
 
 use super::Tick;
@@ -147,6 +147,19 @@ impl Stream {
         self.runtime
             .block_on(merge.send())
             .with_context(|| format!("merging {one} and {next}"))?;
+        self.until_active()
+    }
+
+    /// Gives the stream another number of open shards: it splits and merges by itself.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub fn update_shard_count(&self, target: i32) -> anyhow::Result<()> {
+        let update = self.client.update_shard_count().stream_name(NAME);
+        let update = update.target_shard_count(target);
+        self.runtime
+            .block_on(update.scaling_type(ScalingType::UniformScaling).send())
+            .with_context(|| format!("scaling to {target} shards"))?;
         self.until_active()
     }
 

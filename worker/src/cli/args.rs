@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
 
@@ -79,8 +80,15 @@ Examples:
   stockstream inspect checkpoint \\
       s3://my-lake/state/shards/1704/shardId-0/00000000000000000042.ckpt
 
-  # Every shard below a state path: owner, epoch, newest version, position
-  stockstream inspect shards s3://my-lake/checkpoints/stock-ticks -o json
+  # Every shard: who has it since when, how far it is; looking again and again
+  stockstream inspect shards s3://my-lake/checkpoints/stock-ticks --watch
+
+  # Every worker; splits and merges as a tree
+  stockstream inspect members s3://my-lake/checkpoints/stock-ticks -o json
+  stockstream inspect lineage s3://my-lake/checkpoints/stock-ticks
+
+  # Requests an hour and dollars a month
+  stockstream inspect cost -f pipeline.yaml --tickers 5000
 
   # Where the rows of a Parquet file come from
   stockstream inspect file \\
@@ -89,7 +97,10 @@ Examples:
 pub(super) const VALIDATE_EXAMPLES: &str = "\
 Examples:
   stockstream validate -f pipeline.yaml
-  stockstream validate -f pipeline.yaml -o json";
+  stockstream validate -f pipeline.yaml -o json
+
+  # Do so many tickers make too many small files?
+  stockstream validate -f pipeline.yaml --tickers 5000";
 
 pub(super) const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
@@ -288,23 +299,76 @@ pub struct InspectArgs {
 }
 
 /// What can be inspected. A URI is a path, `file://…` or `s3://…`.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum InspectWhat {
     /// One version of a shard's chain
     Checkpoint {
         /// The .ckpt object
         uri: String,
     },
-    /// Every shard of a pipeline
-    Shards {
-        /// The pipeline's state path
-        uri: String,
-    },
+    /// Every shard of a pipeline: who has it since when, how far it is, what it has counted
+    Shards(StateArgs),
+    /// Every worker of a pipeline: whether it lives, since when, what it holds
+    Members(StateArgs),
+    /// The splits and merges of a stream's shards, as a tree
+    Lineage(StateArgs),
     /// The provenance in a Parquet file
     File {
         /// The .parquet object
         uri: String,
     },
+    /// What a pipeline costs at AWS: requests an hour and dollars a month
+    Cost(CostArgs),
+}
+
+/// A pipeline's state.
+#[derive(Debug, Clone, Args)]
+pub struct StateArgs {
+    /// The pipeline's state path
+    pub uri: String,
+    /// Whether to look again.
+    #[command(flatten)]
+    pub watch: WatchArgs,
+}
+
+/// Whether to look again and again.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WatchArgs {
+    /// Look again every INTERVAL until Ctrl-C: in place on a terminal, with -o json a line each
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, require_equals = true, default_missing_value = "2s")]
+    watch: Option<GoDuration>,
+}
+
+impl WatchArgs {
+    /// Between two looks, at least a tenth of a second; `None`: look once.
+    #[must_use]
+    pub fn interval(self) -> Option<Duration> {
+        let shortest = Duration::from_millis(100);
+        self.watch.map(|every| every.get().max(shortest))
+    }
+}
+
+/// `stockstream inspect cost`.
+#[derive(Debug, Clone, Args)]
+pub struct CostArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineFile,
+    /// Different tickers between two rounds of publishing
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    pub tickers: u32,
+    /// Ticks a second over all shards [default: one a ticker]
+    #[arg(long, value_name = "N")]
+    pub ticks_per_second: Option<u32>,
+    /// Bytes of a record
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub tick_bytes: u32,
+    /// Open shards [default: as the YAML says, 4 for an on-demand stream]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub shards: Option<u32>,
+    /// Workers [default: as the YAML says]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub workers: Option<u32>,
 }
 
 /// `stockstream validate`.
@@ -313,6 +377,9 @@ pub struct ValidateArgs {
     /// The pipeline.
     #[command(flatten)]
     pub pipeline: PipelineFile,
+    /// Different tickers between two rounds of publishing: warns when they make too many small files
+    #[arg(long, value_name = "N")]
+    pub tickers: Option<u32>,
     /// The form of the result.
     #[command(flatten)]
     pub output: OutputArgs,

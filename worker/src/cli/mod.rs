@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use args::{
-    CompletionsArgs, DevArgs, GlobalArgs, InspectArgs, InspectWhat, KinesisArgs, ValidateArgs,
-    WorkerArgs,
+    CompletionsArgs, CostArgs, DevArgs, GlobalArgs, InspectArgs, InspectWhat, KinesisArgs,
+    StateArgs, ValidateArgs, WatchArgs, WorkerArgs,
 };
 pub use failure::{ExitStatus, Failure};
 pub use output::{ColourChoice, OutputFormat};

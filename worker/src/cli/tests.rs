@@ -14,6 +14,8 @@ const COMMANDS: [&str; 7] = [
     "completions",
 ];
 
+const INSPECTED: [&str; 6] = ["checkpoint", "shards", "members", "lineage", "file", "cost"];
+
 fn parse(line: &str) -> Result<Cli, clap::Error> {
     Cli::try_parse_from(line.split(' '))
 }
@@ -53,7 +55,7 @@ fn help_of_every_command() {
         assert!(text.contains("Examples:\n"), "{command} has no examples");
         insta::assert_snapshot!(format!("help_{command}"), text);
     }
-    for what in ["checkpoint", "shards", "file"] {
+    for what in INSPECTED {
         insta::assert_snapshot!(format!("help_inspect_{what}"), help(&["inspect", what]));
     }
 }
@@ -62,7 +64,7 @@ fn help_of_every_command() {
 fn no_help_line_is_wider_than_98_and_no_example_is_wrapped_at_80() {
     let mut paths: Vec<Vec<&str>> = vec![vec![]];
     paths.extend(COMMANDS.map(|command| vec![command]));
-    paths.extend(["checkpoint", "shards", "file"].map(|what| vec!["inspect", what]));
+    paths.extend(INSPECTED.map(|what| vec!["inspect", what]));
     for path in paths {
         for line in help(&path).lines() {
             assert!(line.chars().count() <= WIDEST_HELP, "{path:?}: {line}");
@@ -143,12 +145,35 @@ fn inspect_takes_the_output_format_after_the_uri() {
         panic!("not inspect")
     };
     assert_eq!(inspect.output, OutputFormat::Json);
-    assert_eq!(
-        inspect.what,
-        InspectWhat::Shards {
-            uri: "s3://b/state".into()
-        }
-    );
+    let InspectWhat::Shards(state) = inspect.what else {
+        panic!("not shards")
+    };
+    assert_eq!(state.uri, "s3://b/state");
+    assert_eq!(state.watch.interval(), None);
+}
+
+#[test]
+fn watch_has_an_interval_of_its_own_and_takes_no_other_word() {
+    for (line, every) in [
+        ("stockstream inspect members --watch s3://b/state", 2_000),
+        (
+            "stockstream inspect members s3://b/state --watch=500ms",
+            500,
+        ),
+        ("stockstream inspect members --watch=0s s3://b/state", 100),
+    ] {
+        let Command::Inspect(inspect) = parse(line).unwrap().command else {
+            panic!("not inspect")
+        };
+        let InspectWhat::Members(state) = inspect.what else {
+            panic!("not members")
+        };
+        let every = std::time::Duration::from_millis(every);
+        assert_eq!(
+            (state.uri.as_str(), state.watch.interval()),
+            ("s3://b/state", Some(every))
+        );
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use stockstream_core::chain::Identity;
 use stockstream_core::layout::{BatchName, Incarnation, StateKeys};
 use stockstream_core::member::Formats;
 
+use super::progress::Progress;
 use super::settings::Settings;
+use super::small_files::FileTally;
 use crate::catalog::Registrar;
 use crate::clock::Clock;
 use crate::observe::Observer;
@@ -38,6 +40,10 @@ pub struct Context {
     pub member: String,
     /// How much may be read ahead of what is applied.
     pub read_budget: ReadBudget,
+    /// When shards last got on.
+    pub progress: Arc<Progress>,
+    /// How many files a round of publishing makes.
+    pub files: Arc<FileTally>,
     /// Clocks.
     pub clock: Clock,
     /// Who wants to know.

@@ -17,6 +17,7 @@ use super::actions::Outcome;
 use super::context::Context;
 use super::error::PipelineError;
 use super::shard::Ended;
+use super::small_files::Filing;
 use crate::observe::{
     ConditionStatus, Counters, Event, ShardPhase, ShardReport, Summaries, TickerReport,
     WindowFigures,
@@ -42,6 +43,8 @@ const WITHIN_LIMITS: &str = "WithinLimits";
 const STORE_READY: &str = "StoreReady";
 /// The condition about enhanced fan-out.
 const FAN_OUT: &str = "EnhancedFanOut";
+/// The condition about many small files.
+const FILE_COUNT: &str = "FileCount";
 /// The condition about the stream.
 const STREAM_READY: &str = "StreamReady";
 
@@ -61,6 +64,7 @@ pub struct ShardWatch {
     /// Actions that failed since one succeeded.
     failures: u32,
     pressed: bool,
+    many_files: bool,
     store_troubled: bool,
     stream_troubled: bool,
     /// Calls that failed since one succeeded.
@@ -87,6 +91,7 @@ impl ShardWatch {
             began: None,
             failures: 0,
             pressed: false,
+            many_files: false,
             store_troubled: false,
             stream_troubled: false,
             stream_failures: 0,
@@ -130,6 +135,7 @@ impl ShardWatch {
 
     /// An action was carried out; `chain` doesn't know the outcome yet.
     pub fn action_done(&mut self, chain: &ShardChain, action: Option<&Action>, outcome: &Outcome) {
+        self.context.progress.note(&self.shard);
         self.failures = 0;
         if std::mem::take(&mut self.store_troubled) {
             self.condition(
@@ -168,6 +174,7 @@ impl ShardWatch {
                         .or_insert(row.window_end);
                     *through = (*through).max(row.window_end);
                 }
+                self.count_files(*files);
                 self.local.bytes_published += bytes;
                 self.local.batches_sealed += 1;
                 let began = self.began.take().map(|(_, began)| began);
@@ -186,6 +193,40 @@ impl ShardWatch {
             _ => {}
         }
         self.next_look = Instant::now();
+    }
+
+    /// Files that are too many and too small are told, as long as they are.
+    fn count_files(&mut self, files: u64) {
+        let settings = &self.context.settings;
+        if !settings.plan.keyed_by_ticker {
+            return; // files as a source are read once
+        }
+        let (files, shards) = self.context.files.published(&self.shard, files);
+        let every = settings
+            .pace
+            .publish_interval
+            .max(settings.plan.window_size);
+        let filing = Filing {
+            partition_by: &settings.partition_by,
+            every: Duration::from_micros(every.unsigned_abs()),
+            shards,
+        };
+        let advice = filing.advice(files);
+        let many = advice.is_some();
+        match advice {
+            Some(advice) => self.condition(
+                FILE_COUNT,
+                ConditionStatus::False,
+                "ManySmallFiles",
+                &advice,
+            ),
+            None if self.many_files => {
+                let message = "a round of publishing makes no more than 1,000 files";
+                self.condition(FILE_COUNT, ConditionStatus::True, "Reasonable", message);
+            }
+            None => {}
+        }
+        self.many_files = many;
     }
 
     /// A batch begins to be published.
@@ -274,6 +315,7 @@ impl ShardWatch {
     /// A reply came; `behind` in milliseconds, `None` for files.
     pub fn read(&mut self, behind: Option<i64>) {
         self.local.reads += 1;
+        self.context.progress.note(&self.shard);
         self.stream_failures = 0;
         self.throttled_since = None;
         self.millis_behind_latest = behind;

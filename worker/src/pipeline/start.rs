@@ -84,6 +84,8 @@ impl Host {
         self.observer.set_member_id(&member);
         Context {
             read_budget: ReadBudget::new(settings.max_read_ahead),
+            files: Arc::default(),
+            progress: Arc::default(),
             settings,
             state: stores.state,
             output: stores.output,

@@ -209,7 +209,7 @@ impl Coordinator<'_> {
     }
 
     /// Live members, this one included.
-    fn members(&self, view: &View) -> BTreeMap<String, MemberFacts> {
+    pub(super) fn members(&self, view: &View) -> BTreeMap<String, MemberFacts> {
         let facts = |info: &MemberInfo| MemberFacts {
             name: info.name.clone(),
             draining: info.draining,

@@ -40,6 +40,8 @@ pub(super) enum Job {
     Offered(String, String, Option<bool>),
     /// Whether `started` stands.
     Marked(Result<(), PipelineError>),
+    /// Chains that are tombstones now.
+    Buried(Vec<String>),
     /// Nothing more to do.
     Told,
 }
@@ -144,6 +146,7 @@ impl Coordinator<'_> {
             Job::Listed(listed) => self.listed(listed),
             Job::Offered(shard, successor, accepted) => self.offered(&shard, successor, accepted),
             Job::Marked(marked) => self.marked(marked),
+            Job::Buried(shards) => self.buried.extend(shards),
             Job::Told => {}
         }
     }
@@ -192,6 +195,7 @@ impl Coordinator<'_> {
             format: self.format.subscribe(),
         };
         let runner = ShardRunner::take(self.started.context.clone(), newest, charge, feed)?;
+        self.started.context.progress.note(&shard);
         let held = Held {
             orders,
             epoch: 0,

@@ -42,6 +42,7 @@ impl Coordinator<'_> {
     }
 
     pub(super) fn listed(&mut self, listed: Result<Vec<ListedShard>, StreamError>) {
+        self.watch_progress();
         match listed {
             Ok(listed) => {
                 if self.listing.is_empty() && self.failure.is_none() {
@@ -51,6 +52,7 @@ impl Coordinator<'_> {
                 self.listing = infos(listed);
                 self.check_coverage();
                 self.look_again();
+                self.bury();
                 self.want_decision();
             }
             Err(error) => {
@@ -86,6 +88,7 @@ impl Coordinator<'_> {
             .filter(|shard| !shard.closed)
             .map(|shard| shard.range)
             .collect();
+        self.started.context.files.open_shards(open.len());
         let whole = coverage(&open).is_complete();
         self.holes = if whole { 0 } else { self.holes + 1 };
         let (status, reason, message) = match (whole, self.holes >= HOLE_ROUNDS) {

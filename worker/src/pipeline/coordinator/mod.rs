@@ -8,6 +8,8 @@ mod facts;
 mod handover;
 mod jobs;
 mod listing;
+mod tombstones;
+mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -113,6 +115,13 @@ pub struct Coordinator<'a> {
     list_at: Instant,
     /// Before this the shards aren't listed again, whatever happens.
     list_again_at: Instant,
+    /// When this worker last looked after what nobody's events tell.
+    looked_after: Option<Instant>,
+    /// Shards that get on with nothing were told.
+    stalled: bool,
+    bury_at: Instant,
+    /// Chains that are tombstones already.
+    buried: BTreeSet<String>,
     /// Shards that this worker has read to their end, and the others don't know it yet.
     ended_untold: Vec<String>,
     holes: u32,
@@ -180,6 +189,10 @@ impl<'a> Coordinator<'a> {
             listing: Vec::new(),
             list_at: Instant::now(),
             list_again_at: Instant::now(),
+            looked_after: None,
+            stalled: false,
+            bury_at: Instant::now(),
+            buried: BTreeSet::new(),
             ended_untold: Vec::new(),
             holes: 0,
             decide_at: Some(Instant::now()),
@@ -364,6 +377,8 @@ impl<'a> Coordinator<'a> {
         let Some(held) = self.held.remove(&shard) else {
             return;
         };
+        self.started.context.files.forget(&shard);
+        self.started.context.progress.forget(&shard);
         let now = Instant::now();
         let epoch = head.epoch;
         match ended {

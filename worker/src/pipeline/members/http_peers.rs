@@ -8,6 +8,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -51,12 +52,6 @@ impl Peers for HttpPeers {
 }
 
 async fn post(address: &str, token: &str, body: Vec<u8>) -> Result<bool, String> {
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| error.to_string())?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| error.to_string())?;
     let request = Request::builder()
         .method(Method::POST)
         .uri(NUDGE_PATH)
@@ -65,10 +60,50 @@ async fn post(address: &str, token: &str, body: Vec<u8>) -> Result<bool, String>
         .header(TOKEN_HEADER, token)
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| error.to_string())?;
+    let body = exchange(address, request, MAX_ANSWER).await?;
+    Ok(&body[..] == b"true")
+}
+
+/// What a worker answers at a path of its HTTP server, from JSON. At most `most` bytes are read.
+///
+/// # Errors
+/// That it couldn't be asked, or what it answered.
+pub async fn get_json<T: DeserializeOwned>(
+    address: &str,
+    path: &str,
+    most: usize,
+) -> Result<T, PeerError> {
+    let failed = |detail: String| PeerError {
+        address: address.to_owned(),
+        detail,
+    };
+    let request = Request::builder()
+        .uri(path)
+        .header(HOST, address)
+        .body(Full::new(Bytes::new()))
+        .map_err(|error| failed(error.to_string()))?;
+    let answer = timeout(ANSWER_WITHIN, exchange(address, request, most)).await;
+    let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER_WITHIN:?}")));
+    let bytes = answer.map_err(failed)?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
+}
+
+async fn exchange(
+    address: &str,
+    request: Request<Full<Bytes>>,
+    most: usize,
+) -> Result<Bytes, String> {
+    let stream = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
+    let stream = stream
+        .map_err(|_| format!("no connection within {CONNECT_WITHIN:?}"))?
+        .map_err(|error| error.to_string())?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| error.to_string())?;
     let exchange = async {
         let answer = sender.send_request(request).await?;
         let status = answer.status();
-        let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        let body = Limited::new(answer.into_body(), most).collect().await;
         Ok::<_, hyper::Error>((status, body.map(|body| body.to_bytes())))
     };
     tokio::pin!(connection);
@@ -80,6 +115,5 @@ async fn post(address: &str, token: &str, body: Vec<u8>) -> Result<bool, String>
     if !status.is_success() {
         return Err(format!("it answered {status}"));
     }
-    let body = body.map_err(|error| error.to_string())?;
-    Ok(&body[..] == b"true")
+    body.map_err(|error| error.to_string())
 }

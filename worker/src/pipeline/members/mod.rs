@@ -11,6 +11,6 @@ mod probes;
 mod task;
 
 pub use beats::{Membership, MembershipHandle, View, leave};
-pub use http_peers::HttpPeers;
+pub use http_peers::{HttpPeers, get_json};
 pub use http_server::nudge_router;
 pub use peers::{Incoming, Mailbox, NoPeers, Nudge, PeerError, Peers, Probe, machine_id, mailbox};
