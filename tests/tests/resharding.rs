@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::Value;
-use stockstream_tests::restart::{Pace, Stage, Worker, tell};
+use stockstream_tests::restart::{Pace, Stage, Worker, is_empty, tell};
 use stockstream_tests::{Binary, PATIENCE, wait_until};
 
 /// Tombstones and collection at once, and all the time.
@@ -39,9 +39,9 @@ const CHANGES: [Change; 8] = [
     Change::Merge,
     Change::Scale(6),
     Change::Split,
-    Change::Scale(3),
-    Change::Merge,
     Change::Scale(4),
+    Change::Merge,
+    Change::Scale(5),
 ];
 
 fn worker(stage: &Stage) -> Worker {
@@ -126,19 +126,24 @@ fn must_be_covered(stage: &Stage) {
 
 /// Every chain that ended has handed its windows on, holds none any more, and nothing of it is left to publish.
 fn until_buried(stage: &Stage) {
-    wait_until("tombstones", PATIENCE, || {
-        let heads = stage.pipeline.heads()?;
-        let mut left = Vec::new();
-        for head in heads {
+    let mut left = Vec::new();
+    let buried = wait_until("tombstones", PATIENCE, || {
+        let mut ended = 0;
+        left.clear();
+        for head in stage.pipeline.heads()? {
             let checkpoint = stage.pipeline.inspect(&head)?;
-            let small = ["latest", "outbox"]
-                .iter()
-                .all(|field| checkpoint[*field].as_array().is_some_and(Vec::is_empty));
-            if checkpoint["position"] == "ShardEnd" && !small {
-                left.push(head);
+            if checkpoint["position"] == "shard_end" {
+                ended += 1;
+                let held = ["windows", "latest", "outbox"]
+                    .into_iter()
+                    .filter(|field| !is_empty(&checkpoint[*field]));
+                let held: Vec<&str> = held.collect();
+                if !held.is_empty() {
+                    left.push(format!("{}: {held:?}", head.display()));
+                }
             }
         }
-        Ok(left.is_empty().then_some(()))
-    })
-    .unwrap();
+        Ok((ended >= CHANGES.len() && left.is_empty()).then_some(()))
+    });
+    buried.unwrap_or_else(|error| panic!("{error}; still holding: {left:#?}"));
 }

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use rustix::process::Signal;
-use stockstream_tests::restart::{Pace, Stage, TICKERS, tell};
+use stockstream_tests::restart::{Pace, Stage, TICKERS, is_empty, tell};
 use stockstream_tests::{Binary, PATIENCE, wait_until};
 
 /// Collects at once, and all the time.
@@ -51,15 +51,6 @@ fn sigterm_publishes_everything_closed_and_a_restart_goes_on() {
     let records = stage.stream.sent() - TICKERS.len() as u64;
     assert_eq!(out, records);
     stage.finish(records, Vec::new()).unwrap();
-}
-
-/// No element anywhere below.
-fn is_empty(value: &serde_json::Value) -> bool {
-    match value {
-        serde_json::Value::Array(values) => values.is_empty(),
-        serde_json::Value::Object(values) => !values.is_empty() && values.values().all(is_empty),
-        _ => false,
-    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use std::io::Write as _;
 pub use lake::{Lake, Listed};
 pub use market::{Market, TICKERS, Tick};
 pub use outcome::{Figure, Outcome, Row};
-pub use pipeline::{Pace, Pipeline, Worker, state_at};
+pub use pipeline::{Pace, Pipeline, Worker, is_empty, state_at};
 pub use random::{Random, seed};
 pub use reader::Reader;
 pub use stage::Stage;

@@ -221,6 +221,16 @@ impl Pipeline {
     }
 }
 
+/// No element anywhere below, as in an empty outbox.
+#[must_use]
+pub fn is_empty(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Array(values) => values.is_empty(),
+        serde_json::Value::Object(values) => !values.is_empty() && values.values().all(is_empty),
+        _ => false,
+    }
+}
+
 fn inspected(what: &str, path: &Path) -> anyhow::Result<serde_json::Value> {
     let mut command = Binary::Product.command()?;
     command.args(["inspect", what]).arg(path);

@@ -54,7 +54,7 @@ impl Coordinator<'_> {
                     Ok(true) => buried.push(shard),
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::debug!(event = "not_buried", shard, cause = %error, "trying again later");
+                        tracing::warn!(event = "not_buried", shard, cause = %error, "trying again later");
                     }
                 }
             }
