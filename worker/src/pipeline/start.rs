@@ -281,16 +281,7 @@ async fn read_or_choose_roots(
 
 /// The newest version of every chain of the incarnation.
 pub async fn load_heads(context: &Context) -> Result<BTreeMap<String, Head>, PipelineError> {
-    let chains = context.keys.chains();
-    let mut shards = BTreeSet::new();
-    for object in context.state.list(&chains).await? {
-        let shard = object
-            .key
-            .strip_prefix(&chains)
-            .and_then(|rest| rest.trim_start_matches('/').split_once('/'))
-            .map(|(shard, _)| shard.to_owned());
-        shards.extend(shard.filter(|_| version_in(&object.key).is_some()));
-    }
+    let shards = list_chains(context).await?;
     let heads = futures::stream::iter(shards)
         .map(|shard| async move {
             let newest = load_newest_bytes(context, &shard).await?;
@@ -301,6 +292,21 @@ pub async fn load_heads(context: &Context) -> Result<BTreeMap<String, Head>, Pip
         .try_collect::<Vec<_>>()
         .await?;
     Ok(heads.into_iter().flatten().collect())
+}
+
+/// The shards that have a chain in the incarnation.
+pub async fn list_chains(context: &Context) -> Result<BTreeSet<String>, PipelineError> {
+    let chains = context.keys.chains();
+    let mut shards = BTreeSet::new();
+    for object in context.state.list(&chains).await? {
+        let shard = object
+            .key
+            .strip_prefix(&chains)
+            .and_then(|rest| rest.trim_start_matches('/').split_once('/'))
+            .map(|(shard, _)| shard.to_owned());
+        shards.extend(shard.filter(|_| version_in(&object.key).is_some()));
+    }
+    Ok(shards)
 }
 
 /// Listed shards as the core knows them.
