@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -90,6 +91,7 @@ fn shards_split_merge_and_scale_under_workers_that_end_in_the_middle() {
     let records = stage.send_sentinels().unwrap();
     stage.reader.until_records(records).unwrap();
     must_be_covered(&stage);
+    until_shared_out(&stage);
     until_buried(&stage);
     tell(&format!("{records} records through {CHANGES:?}"));
     stage.finish(records, workers).unwrap();
@@ -124,6 +126,28 @@ fn must_be_covered(stage: &Stage) {
     }
 }
 
+/// Each open shard is in one worker's hands, as they say themselves.
+fn until_shared_out(stage: &Stage) {
+    wait_until("one worker for each shard", PATIENCE, || {
+        let open = stage.stream.open_shards()?;
+        let mut open: Vec<String> = open.into_iter().map(|(shard, _, _)| shard).collect();
+        let members = stage.pipeline.inspect_state("members")?;
+        let mut members: Vec<&Value> = members.as_array().into_iter().flatten().collect();
+        // Those that were killed are listed as well, with older beats.
+        members.sort_by_key(|member| Reverse(member["beat"].as_str()));
+        let live = members.into_iter().take(WORKERS);
+        let held = live.flat_map(|member| member["shards"].as_array().into_iter().flatten());
+        let held = held.filter(|holding| holding["ended"] == false);
+        let mut held: Vec<&str> = held
+            .filter_map(|holding| holding["shard"].as_str())
+            .collect();
+        open.sort();
+        held.sort_unstable();
+        Ok((open == held).then_some(()))
+    })
+    .unwrap();
+}
+
 /// Every chain that ended has handed its windows on, holds none any more, and nothing of it is left to publish.
 fn until_buried(stage: &Stage) {
     let mut left = Vec::new();
@@ -131,7 +155,9 @@ fn until_buried(stage: &Stage) {
         let mut ended = 0;
         left.clear();
         for head in stage.pipeline.heads()? {
-            let checkpoint = stage.pipeline.inspect(&head)?;
+            let Ok(checkpoint) = stage.pipeline.inspect(&head) else {
+                return Ok(None); // a tombstone has taken its place meanwhile
+            };
             if checkpoint["position"] == "shard_end" {
                 ended += 1;
                 let held = ["windows", "latest", "outbox"]

@@ -197,6 +197,8 @@ fn inspecting_what_is_not_there_says_so_and_makes_nothing() {
     for (what, path) in [
         ("checkpoint", format!("{none}/1.ckpt")),
         ("shards", none.clone()),
+        ("members", none.clone()),
+        ("lineage", none.clone()),
         ("file", format!("{none}/rows.parquet")),
     ] {
         let finished = run(&["inspect", what, &path]).unwrap();
@@ -204,11 +206,14 @@ fn inspecting_what_is_not_there_says_so_and_makes_nothing() {
         assert_eq!(finished.stdout, "");
     }
     let here = text(directory.path()).unwrap();
-    assert_ended(
-        &run(&["inspect", "shards", &here]).unwrap(),
-        1,
-        &["no checkpoints", &here],
-    );
+    for (what, missing) in [
+        ("shards", "no checkpoints"),
+        ("lineage", "no checkpoints"),
+        ("members", "there are no workers"),
+    ] {
+        let finished = run(&["inspect", what, &here]).unwrap();
+        assert_ended(&finished, 1, &[missing, &here]);
+    }
     let foreign = directory.path().join("1.ckpt");
     std::fs::write(&foreign, "not ours").unwrap();
     let foreign = text(&foreign).unwrap();
@@ -223,4 +228,60 @@ fn inspecting_what_is_not_there_says_so_and_makes_nothing() {
         &[&foreign],
     );
     assert!(!directory.path().join("none").exists());
+}
+
+const QUICKSTART: &str = "examples/quickstart.yaml";
+
+fn json_of(arguments: &[&str]) -> Value {
+    let finished = run(&[arguments, &["-o", "json"]].concat()).unwrap();
+    serde_json::from_str(&finished.success().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn many_small_files_are_told_before_they_are_written() {
+    let finished = run(&["validate", "-f", QUICKSTART, "--tickers", "5000"]).unwrap();
+    let told = finished.success().unwrap().stdout;
+    for word in [
+        "is valid",
+        "5,000 files",
+        "output.publishInterval",
+        "output.partitionBy",
+        "$ a month",
+    ] {
+        assert!(told.contains(word), "no {word:?} in {told}");
+    }
+    let many = json_of(&["validate", "-f", QUICKSTART, "--tickers", "5000"]);
+    assert_eq!(many["valid"], true);
+    assert_eq!(many["warnings"].as_array().unwrap().len(), 1, "{many:#}");
+    let few = json_of(&["validate", "-f", QUICKSTART, "--tickers", "50"]);
+    assert_eq!(few["warnings"], serde_json::json!([]));
+}
+
+#[test]
+fn a_pipelines_cost_is_told_by_request_and_grows_with_its_shards() {
+    let people = run(&["inspect", "cost", "-f", QUICKSTART])
+        .unwrap()
+        .success()
+        .unwrap()
+        .stdout;
+    for word in ["us-east-1", "shard-hour", "checkpoints", "files of rows"] {
+        assert!(people.contains(word), "no {word:?} in {people}");
+    }
+    let dollars = |arguments: &[&str]| {
+        let cost = json_of(&[&["inspect", "cost", "-f", QUICKSTART], arguments].concat());
+        let items = cost["items"].as_array().unwrap();
+        let items = items
+            .iter()
+            .map(|item| item["dollarsPerMonth"].as_f64().unwrap());
+        let (all, total) = (
+            items.sum::<f64>(),
+            cost["dollarsPerMonth"].as_f64().unwrap(),
+        );
+        assert!((all - total).abs() < 1e-6, "{cost:#}");
+        total
+    };
+    assert!(dollars(&["--shards", "64"]) > dollars(&["--shards", "2"]));
+    assert!(dollars(&["--tickers", "5000"]) > dollars(&["--tickers", "50"]));
+    let files = run(&["inspect", "cost", "-f", "examples/files.yaml"]).unwrap();
+    assert_ended(&files, 2, &["reads files"]);
 }

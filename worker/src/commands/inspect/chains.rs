@@ -8,6 +8,7 @@ use stockstream_core::codec;
 use stockstream_core::layout::{SHARDS, version_of};
 use stockstream_core::time::Micros;
 
+use super::no_pipeline;
 use crate::cli::Failure;
 use crate::storage::Store;
 
@@ -45,11 +46,7 @@ pub(super) async fn newest(store: &Store) -> Result<Vec<Newest>, Failure> {
         }
     }
     if newest.is_empty() {
-        return Err(Failure::failed(format!(
-            "there are no checkpoints under {}",
-            store.url()
-        ))
-        .hint("give the pipeline's state.path; with `dev`, s3://BUCKET/PREFIX lies under .stockstream/s3/BUCKET/PREFIX"));
+        return Err(no_pipeline(store, "checkpoints"));
     }
     let reads = newest.into_iter().map(|((incarnation, shard), found)| {
         let (version, committed, key) = found;

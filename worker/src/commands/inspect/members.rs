@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
-use stockstream_core::layout::{MEMBERS, member_info, member_of};
+use stockstream_core::layout::{MEMBERS, PIPELINE, member_info, member_of};
 use stockstream_core::member::MemberInfo;
 use stockstream_core::time::Micros;
 
 use super::table::table;
-use super::{Picture, ago};
+use super::{Picture, ago, no_pipeline};
 use crate::cli::Failure;
 use crate::clock::Clock;
 use crate::observe::iso8601;
@@ -83,6 +83,15 @@ pub(super) async fn load(store: &Store) -> Result<Members, Failure> {
                 *beat = Some(object.last_modified);
             }
         }
+    }
+    if beats.is_empty()
+        && store
+            .get(PIPELINE)
+            .await
+            .map_err(Failure::failed)?
+            .is_none()
+    {
+        return Err(no_pipeline(store, "workers"));
     }
     let mut members = Vec::new();
     for (member, beat) in beats {

@@ -135,6 +135,12 @@ pub(super) fn url_of(uri: &str) -> Result<String, Failure> {
         .to_owned())
 }
 
+/// Nothing of a pipeline lies there: most likely it is the wrong path.
+fn no_pipeline(store: &Store, missing: &str) -> Failure {
+    Failure::failed(format!("there are no {missing} under {}", store.url()))
+        .hint("give the pipeline's state.path; with `dev`, s3://BUCKET/PREFIX lies under .stockstream/s3/BUCKET/PREFIX")
+}
+
 /// How long ago, for people.
 fn ago(then: Option<Micros>, now: Micros) -> String {
     match then {
