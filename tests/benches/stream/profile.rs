@@ -25,7 +25,9 @@ pub fn measure(options: &Options) -> anyhow::Result<()> {
     let recording = crew.folder.path().join("perf.data");
     let worker = crew.ids().next().unwrap_or_default().to_string();
     let mut record = Command::new("perf");
-    record.args(["record", "--quiet", "--freq", "499", "-p", &worker, "-o"]);
+    // By the clock: a virtual machine has no counters.
+    record.args(["record", "--quiet", "-e", "cpu-clock", "--freq", "499"]);
+    record.args(["-p", &worker, "-o"]);
     let recorder = Process::spawn(record.arg(&recording))?;
     wait_until("every tick to be applied", Duration::from_secs(300), || {
         Ok((crew.sum("ticks")? >= ticks as u64).then_some(()))

@@ -252,7 +252,7 @@ impl Poll {
         match self.reader.read().await {
             Ok(reading) => {
                 self.polled = true;
-                self.expected = expected_after(&reading);
+                self.expected = expected_after(&reading, self.expected);
                 if let Some(held) = &mut held {
                     held.settle(bytes_of(&reading));
                 }
@@ -453,15 +453,17 @@ fn bytes_of(reading: &Reading) -> u64 {
     bytes.sum::<usize>() as u64
 }
 
-/// What the reply after this one may hold.
-fn expected_after(reading: &Reading) -> u64 {
+/// What the reply after this one is taken to hold: behind the tip, twice as much as this one, for records of one shard
+/// are much alike; it counts as what it really holds once it is here.
+fn expected_after(reading: &Reading, before: u64) -> u64 {
     match reading {
         Reading::Records {
             millis_behind_latest: 0,
             ..
         }
         | Reading::EmptyAtTip { .. } => REPLY_AT_TIP,
-        _ => LARGEST_REPLY,
+        Reading::Records { .. } => (2 * bytes_of(reading)).clamp(REPLY_AT_TIP, LARGEST_REPLY),
+        Reading::Empty { .. } | Reading::Closed { .. } => before,
     }
 }
 

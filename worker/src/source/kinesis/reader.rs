@@ -222,6 +222,7 @@ impl ShardReader {
                 millis_behind_latest: i64::MAX,
             });
         };
+        let asked = Instant::now();
         let (sent, wall) = (self.clock.monotonic(), self.clock.wall());
         #[cfg(feature = "mutants")]
         let sent = match broken(Mutant::TrustWallClock) {
@@ -249,7 +250,7 @@ impl ShardReader {
         self.pause = FIRST_PAUSE;
         self.interval.went_well();
         self.iterator.clone_from(&reply.next);
-        self.keep_pace(&reply.records);
+        self.keep_pace(asked, &reply.records);
         if let Some(last) = reply.records.last() {
             self.position = Position::After(last.sequence.clone());
             self.tip_iterator = None;
@@ -273,7 +274,8 @@ impl ShardReader {
         })
     }
 
-    fn keep_pace(&mut self, records: &[StreamRecord]) {
+    /// Counted from when the call was sent: a slow reply is no reason to wait longer than the stream asks for.
+    fn keep_pace(&mut self, asked: Instant, records: &[StreamRecord]) {
         let bytes: usize = records.iter().map(|record| record.data.len()).sum();
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         let for_bytes = Duration::from_micros(
@@ -283,7 +285,7 @@ impl ShardReader {
             true => self.settings.idle_interval.max(self.interval.current),
             false => self.interval.current,
         };
-        self.not_before = Instant::now() + interval.max(for_bytes) + jitter(interval / 10);
+        self.not_before = asked + interval.max(for_bytes) + jitter(interval / 10);
     }
 
     fn back_off(&mut self) {
