@@ -53,6 +53,13 @@ pub(crate) struct FileFault {
     pub(crate) applied: bool,
 }
 
+impl FileFault {
+    /// Another process removed an emptied directory, after this one had found it there.
+    fn is_gone(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
+}
+
 fn fault<'a>(action: &'static str, path: &'a FsPath) -> impl FnOnce(io::Error) -> FileFault + 'a {
     move |source| FileFault {
         action,
@@ -193,7 +200,13 @@ impl Disk {
             let Some(staged) = self.stage(payload)? else {
                 continue;
             };
-            self.ensure_directory(parent)?;
+            match self.ensure_directory(parent) {
+                Err(fault) if fault.is_gone() => {
+                    self.forget(parent);
+                    continue;
+                }
+                other => other?,
+            }
             if given_up.load(Ordering::SeqCst) {
                 return Err(fault("write", target)(io::ErrorKind::TimedOut.into()).into());
             }
@@ -202,7 +215,13 @@ impl Disk {
                 Placed::Done => return after_placing(sync_directory(parent)),
                 Placed::Exists => {
                     // Whoever made it may have died before its own fsync: what is reported must last.
-                    after_placing(sync_directory(parent))?;
+                    match sync_directory(parent) {
+                        Err(fault) if fault.is_gone() => {
+                            self.forget(parent);
+                            continue;
+                        }
+                        other => after_placing(other)?,
+                    }
                     return Err(Error::AlreadyExists {
                         path: target.display().to_string(),
                         source: Box::new(io::Error::from(io::ErrorKind::AlreadyExists)),
@@ -211,7 +230,7 @@ impl Disk {
             }
         }
         let lost = io::Error::other(
-            "staged files vanish again and again: does another program clean this directory?",
+            "staged files or directories vanish again and again: does another program clean this directory?",
         );
         Err(fault("write", target)(lost).into())
     }

@@ -151,6 +151,28 @@ async fn directories_that_vanish_are_made_again() {
     );
 }
 
+/// As probes of workers that start at the same moment do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn writers_that_remove_each_others_emptied_directories_all_succeed() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..4 {
+        let store = open(directory.path()).await;
+        writers.spawn(async move {
+            for round in 0..100 {
+                let key = format!("a/b/{writer}/{round}");
+                assert_eq!(
+                    store.create(&key, Bytes::new()).await.unwrap(),
+                    Created::New
+                );
+                store.delete(&key).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    assert!(!directory.path().join("a").exists());
+}
+
 #[tokio::test]
 async fn a_path_through_a_file_is_a_readable_error() {
     let directory = tempfile::tempdir().unwrap();
