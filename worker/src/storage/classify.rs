@@ -168,6 +168,7 @@ impl Attempt<'_> {
             Some(429 | 503) => self.throttled(said.text),
             _ if THROTTLES.contains(&said.code.as_str()) => self.throttled(said.text),
             _ if is_about_credentials(&said.code) => self.credentials(said.text),
+            None if said.code == "AccessDenied" => self.denied(said.text),
             Some(408) => self.transient(true, said.text),
             Some(400) if said.code == "RequestTimeout" => self.transient(true, said.text),
             Some(501) => self.rejected(said.text),
@@ -272,6 +273,10 @@ impl Said {
                 code = between(&text, "<Code>", "</Code>").unwrap_or_default();
                 message = between(&text, "<Message>", "</Message>").unwrap_or_default();
             }
+            if code.is_empty() {
+                // Of one key in a reply to DeleteObjects, whose status is 200.
+                code = between(&text, "(code: ", ")").unwrap_or_default();
+            }
             innermost = cause;
         }
         let text = match (status, code.is_empty()) {
@@ -325,6 +330,27 @@ mod tests {
             store: "S3",
             source: text.to_owned().into(),
         }
+    }
+
+    #[test]
+    fn a_denied_key_of_a_deletion_is_permanent_and_a_slow_one_is_not() {
+        let failed = |code: &str| {
+            let text = format!("DeleteObjects request failed for key out/k: no (code: {code})");
+            attempt(&root(), Operation::Delete).classify(&generic(&text))
+        };
+        let Failure::Permanent(error) = failed("AccessDenied") else {
+            panic!("not permanent");
+        };
+        let allow = "allow s3:DeleteObject on arn:aws:s3:::lake/out/*";
+        assert!(error.to_string().contains(allow), "{error}");
+        assert!(matches!(
+            failed("SlowDown"),
+            Failure::Transient {
+                error: StoreError::Throttled { .. },
+                ..
+            }
+        ));
+        assert!(matches!(failed("InternalError"), Failure::Transient { .. }));
     }
 
     #[test]
