@@ -10,6 +10,7 @@
 )]
 
 mod ceiling;
+mod cost;
 mod idle;
 mod latency;
 mod profile;
@@ -25,7 +26,7 @@ Measures a pipeline from the stream to Parquet.
 
 usage: make bench-stream [ARGS='OPTION…']
 
-  --parts LIST      some of throughput,idle,latency,profile (default: all)
+  --parts LIST      some of throughput,idle,latency,cost,profile (default: all)
   --workers LIST    workers that share the stream (default 1,2,4)
   --shards LIST     shards of the stream (default 1,4,16,64)
   --ticks N         most ticks of a round (default 1500000); with few shards fewer, see --seconds
@@ -50,7 +51,7 @@ impl Options {
     /// `None` when help was asked for.
     fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Self>> {
         let mut options = Self {
-            parts: ["throughput", "idle", "latency", "profile"]
+            parts: ["throughput", "idle", "latency", "cost", "profile"]
                 .map(str::to_owned)
                 .to_vec(),
             workers: vec![1, 2, 4],
@@ -100,6 +101,7 @@ fn main() -> anyhow::Result<()> {
             "throughput" => throughput::measure(&options)?,
             "idle" => idle::measure(&options)?,
             "latency" => latency::measure(&options)?,
+            "cost" => cost::measure(&options)?,
             "profile" => profile::measure(&options)?,
             _ => bail!("there is no part {part}; --help lists them"),
         }

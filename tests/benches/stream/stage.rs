@@ -190,6 +190,11 @@ impl Crew {
         &self.workers[0].1
     }
 
+    /// What each of them serves.
+    pub fn addresses(&self) -> impl Iterator<Item = &str> {
+        self.workers.iter().map(|(_, address)| address.as_str())
+    }
+
     /// Their process ids.
     pub fn ids(&self) -> impl Iterator<Item = u32> {
         self.workers.iter().map(|(process, _)| process.id())
