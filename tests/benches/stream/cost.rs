@@ -76,11 +76,12 @@ fn counted(crew: &Crew) -> anyhow::Result<BTreeMap<String, u64>> {
     for address in crew.addresses() {
         let metrics = http::send(&format!("http://{address}"), "GET", "/metrics", "")?;
         for line in metrics.lines() {
-            let Some(rest) = line.strip_prefix("stockstream_storage_requests_total{operation=\"")
-            else {
+            if !line.starts_with("stockstream_storage_requests_total{") {
                 continue;
-            };
-            let (operation, count) = rest.split_once("\"} ").context(line.to_owned())?;
+            }
+            let found = line.split_once("operation=\"");
+            let found = found.and_then(|(_, rest)| rest.split_once("\"} "));
+            let (operation, count) = found.with_context(|| line.to_owned())?;
             *counts.entry(operation.to_owned()).or_default() += count.parse::<u64>()?;
         }
     }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use stockstream_tests::{Process, wait_until};
+use stockstream_tests::{Process, scratch, wait_until};
 
 use super::Options;
 use super::stage::{Crew, Source, market};
@@ -22,7 +22,8 @@ pub fn measure(options: &Options) -> anyhow::Result<()> {
     let source = Source::start(&options.binary, 64)?;
     let ticks = source.put(market(options.ticks))?;
     let crew = Crew::start(&options.binary, &source, 1, "TrimHorizon", WINDOW)?;
-    let recording = crew.folder.path().join("perf.data");
+    let folder = scratch()?;
+    let recording = folder.path().join("perf.data");
     let worker = crew.ids().next().unwrap_or_default().to_string();
     let mut record = Command::new("perf");
     // By the clock: a virtual machine has no counters.
