@@ -163,6 +163,30 @@ impl Stream {
         self.until_active()
     }
 
+    /// Deletes the stream and makes it anew under its name.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub fn make_anew(&self, shards: i32) -> anyhow::Result<()> {
+        let delete = self.client.delete_stream().stream_name(NAME);
+        self.runtime
+            .block_on(delete.enforce_consumer_deletion(true).send())
+            .context("deleting the stream")?;
+        wait_until("the stream to be gone", PATIENCE, || {
+            let describe = self.client.describe_stream_summary().stream_name(NAME);
+            Ok(self
+                .runtime
+                .block_on(describe.send())
+                .is_err()
+                .then_some(()))
+        })?;
+        let create = self.client.create_stream().stream_name(NAME);
+        self.runtime
+            .block_on(create.shard_count(shards).send())
+            .context("making the stream anew")?;
+        self.until_active()
+    }
+
     fn until_active(&self) -> anyhow::Result<()> {
         wait_until("the stream to be active", PATIENCE, || {
             let describe = self.client.describe_stream_summary().stream_name(NAME);
