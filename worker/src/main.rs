@@ -8,6 +8,10 @@ use stockstream::cli::{self, Cli, Failure};
 use stockstream::commands::Program;
 use stockstream::observe::log;
 
+/// glibc's took a fifth of a tick's time: one thread allocates what another frees. Measured in docs/performance.md.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let colour = cli.global.color;

@@ -265,6 +265,14 @@ pub fn processor_time(process: u32) -> anyhow::Result<Duration> {
     Ok(Duration::from_millis((used.0 + used.1) * 10))
 }
 
+/// The most memory that a process has had so far, in MiB (`VmHWM`).
+pub fn peak_memory(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.context("no VmHWM in /proc/PID/status")? / 1_024)
+}
+
 fn isolated(binary: &Path) -> Command {
     let mut command = Command::new(binary);
     for (name, _) in std::env::vars_os() {

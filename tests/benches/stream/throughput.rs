@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use stockstream_core::hash::key_hash;
 use stockstream_tests::wait_until;
 
-use super::stage::{Crew, Source, TICKERS, market, processor_time, tick};
+use super::stage::{Crew, Source, TICKERS, market, peak_memory, processor_time, tick};
 use super::{Options, ceiling};
 
 /// Longest round.
@@ -21,9 +21,9 @@ pub const WINDOW: &str = "{size: 1m, watermarkDelay: 10s, idleTimeout: 24h}";
 pub fn measure(options: &Options) -> anyhow::Result<()> {
     println!("## Throughput\n");
     println!(
-        "| shards | workers | ticks | ticks/s applied | × what Kinesis gives (the fullest shard's ticks at 2 MiB/s) | × a bare reader | until all rows are in Parquet, s | processor µs a tick: workers | stream |"
+        "| shards | workers | ticks | ticks/s applied | × what Kinesis gives (the fullest shard's ticks at 2 MiB/s) | × a bare reader | until all rows are in Parquet, s | processor µs a tick: workers | stream | most memory of a worker, MiB |"
     );
-    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
+    println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for &shards in &options.shards {
         let source = Source::start(&options.binary, shards)?;
         let ticks = options.ticks.min(shards * SHARD_LIMIT * options.seconds);
@@ -76,15 +76,16 @@ fn round(
         Ok((crew.sum("rowsPublished")? >= closed).then_some(()))
     })?;
     let published = began.elapsed();
-    let mut used = Duration::ZERO;
+    let (mut used, mut memory) = (Duration::ZERO, 0);
     for process in crew.ids() {
         used += processor_time(process)?;
+        memory = memory.max(peak_memory(process)?);
     }
     let stream = processor_time(source.process.id())? - stream_before;
     let speed = ticks as f64 / applied.as_secs_f64();
     let micros = |time: Duration| time.as_secs_f64() * 1e6 / ticks as f64;
     println!(
-        "| {} | {workers} | {ticks} | {speed:.0} | {:.2} | {:.2} | {:.1} | {:.2} | {:.2} |",
+        "| {} | {workers} | {ticks} | {speed:.0} | {:.2} | {:.2} | {:.1} | {:.2} | {:.2} | {memory} |",
         source.shards,
         fullest(ticks, source.shards) as f64 / SHARD_LIMIT as f64 / applied.as_secs_f64(),
         speed / bare,
