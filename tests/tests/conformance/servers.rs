@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use stockstream_tests::{Binary, PATIENCE, Process, repository};
@@ -34,6 +35,9 @@ impl Server {
 
 /// How long a state lasts where [`Needs::Delays`]: long enough to be asked for on a loaded machine.
 const DELAY: &str = "3s";
+
+/// The same. A case that was slower than that hasn't asked in that state.
+pub const STATE_LASTS: Duration = Duration::from_secs(3);
 
 type Started = Arc<OnceLock<Result<String, String>>>;
 
