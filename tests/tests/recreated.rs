@@ -57,13 +57,7 @@ fn the_output_is_that_of_a_stream_that_was_never_touched() {
         send(&mut stage, &mut reference, PART / 2);
         // Somewhere between the end of the old life and the first ticks of the new one.
         std::thread::sleep(stage.random.duration(Duration::from_secs(2))); // nothing is asserted about it
-        let ends = usize::try_from(stage.random.below(WORKERS as u64)).unwrap();
-        let ended = workers.swap_remove(ends);
-        match stage.random.one_in(2) {
-            true => drop(ended), // kill -9
-            false => drop(ended.stop().unwrap()),
-        }
-        workers.push(worker(&stage));
+        stage.replace_one(&mut workers, worker).unwrap();
         send(&mut stage, &mut reference, PART / 2);
     }
     let sentinels = Market::sentinels();

@@ -79,13 +79,7 @@ fn shards_split_merge_and_scale_under_workers_that_end_in_the_middle() {
         change(&mut stage, next);
         // Somewhere between the end of the parents and the beginning of the children.
         std::thread::sleep(stage.random.duration(Duration::from_secs(2))); // nothing is asserted about it
-        let ends = usize::try_from(stage.random.below(WORKERS as u64)).unwrap();
-        let ended = workers.swap_remove(ends);
-        match stage.random.one_in(2) {
-            true => drop(ended), // kill -9
-            false => drop(ended.stop().unwrap()),
-        }
-        workers.push(worker(&stage));
+        stage.replace_one(&mut workers, worker).unwrap();
         stage.send_until_more_is_out().unwrap();
     }
     let records = stage.send_sentinels().unwrap();

@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 use stockstream_tests::restart::state_at;
-use stockstream_tests::{PATIENCE, Process, scratch, wait_until};
+use stockstream_tests::{PATIENCE, Process, isolate_from_aws, scratch, wait_until};
 use tokio::runtime::Runtime;
 
 /// The stream's name.
@@ -275,16 +275,7 @@ pub fn peak_memory(process: u32) -> anyhow::Result<u64> {
 
 fn isolated(binary: &Path) -> Command {
     let mut command = Command::new(binary);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("AWS_") {
-            command.env_remove(name);
-        }
-    }
-    command
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_EC2_METADATA_DISABLED", "true")
-        .stdin(Stdio::null());
+    isolate_from_aws(&mut command);
+    command.stdin(Stdio::null());
     command
 }

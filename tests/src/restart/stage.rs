@@ -71,6 +71,25 @@ impl Stage {
         })
     }
 
+    /// Ends one of the workers, by SIGTERM or by SIGKILL, and puts another in its place: which, and how, is left to chance.
+    ///
+    /// # Errors
+    /// When one that was told to end fails, or the new one doesn't start.
+    pub fn replace_one(
+        &mut self,
+        workers: &mut Vec<Worker>,
+        start: impl FnOnce(&Stage) -> Worker,
+    ) -> anyhow::Result<()> {
+        let ends = usize::try_from(self.random.below(workers.len() as u64))?;
+        let ended = workers.swap_remove(ends);
+        match self.random.one_in(2) {
+            true => drop(ended), // kill -9
+            false => drop(ended.stop()?),
+        }
+        workers.push(start(self));
+        Ok(())
+    }
+
     /// Waits until everything is out, stops the workers, and compares with one worker alone.
     ///
     /// # Errors

@@ -425,6 +425,43 @@ fn what_goes_out_at_once_is_due_at_once() {
 }
 
 #[test]
+fn an_older_format_is_written_at_once_and_a_newer_one_with_the_next_change() {
+    let mut store = Store::default();
+    let mut chain = take(0, first_state(), Monotonic(0));
+    let settle = |store: &mut Store, chain: &mut ShardChain, now| {
+        for _ in 0..3 {
+            carry_out(store, chain, now, Fate::Fine);
+        }
+        let newest = store.chain.last_key_value().unwrap();
+        (*newest.0, codec::format_of(newest.1))
+    };
+    let (version, format) = settle(&mut store, &mut chain, Monotonic(0));
+    assert_eq!(format, Some(1));
+
+    chain.set_format(2);
+    let later = Monotonic(1_000);
+    assert_eq!(
+        settle(&mut store, &mut chain, later),
+        (version, Some(1)),
+        "nothing changed: there is no reason to write"
+    );
+    for (meta, data) in &ticks(&[(0, 0)]) {
+        chain.apply(meta, data, later);
+    }
+    let (raised, format) = settle(&mut store, &mut chain, Monotonic(2_000));
+    assert!(raised > version);
+    assert_eq!(format, Some(2));
+
+    chain.set_format(1);
+    let (lowered, format) = settle(&mut store, &mut chain, Monotonic(3_000));
+    assert!(
+        lowered > raised,
+        "somebody has joined who can't read the newest version"
+    );
+    assert_eq!((format, chain.head().format), (Some(1), 1));
+}
+
+#[test]
 fn another_pipelines_checkpoint_is_refused() {
     let mut foreign = first_state();
     foreign.state_id = "other".into();
