@@ -61,7 +61,7 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub struct Journal {
     took: BTreeMap<Disturbance, Vec<Duration>>,
-    faults: usize,
+    faults: u64,
 }
 
 impl Journal {
@@ -70,7 +70,7 @@ impl Journal {
     }
 
     /// Requests to S3 that went wrong on purpose.
-    pub fn note_faults(&mut self, faults: usize) {
+    pub fn note_faults(&mut self, faults: u64) {
         self.faults += faults;
     }
 
