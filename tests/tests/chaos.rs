@@ -168,7 +168,14 @@ impl Stage<'_> {
             }
         };
         let waiting = waiting.unwrap_or_else(|error| panic!("{what:?}: {error:?}"));
+        let since = waiting.moment();
         let took = self.until_read_again(waiting);
+        if let Some(goal) = what.goal().filter(|goal| took > *goal) {
+            let logs = self.crew.logs_since(since);
+            tell(&format!(
+                "{what:?} at {since} took {took:?}, longer than {goal:?}:{logs}"
+            ));
+        }
         self.journal.note(what, took);
         self.crew.set_right(random).unwrap();
         self.send_for(random.duration(Duration::from_millis(500)));

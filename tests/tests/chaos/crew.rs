@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use jiff::Timestamp;
 use rustix::process::Signal;
 use serde_json::Value;
 use stockstream_tests::restart::{Pipeline, Random, Stream, Worker, state_at};
@@ -181,6 +182,25 @@ impl<'a> Crew<'a> {
             let lines: Vec<_> = log.lines().collect();
             let last = &lines[lines.len().saturating_sub(15)..];
             logs += &format!("\n== {}\n{}", member.name, last.join("\n"));
+        }
+        logs
+    }
+
+    /// What those who are here have logged since shortly before a moment.
+    pub fn logs_since(&self, moment: Timestamp) -> String {
+        let first = (moment - Duration::from_secs(1)).to_string();
+        let mut logs = String::new();
+        for member in &self.members {
+            logs += &format!("\n== {}", member.name);
+            for line in member.worker.0.stderr().lines() {
+                let line: Value = serde_json::from_str(line).unwrap_or_default();
+                if line["timestamp"]
+                    .as_str()
+                    .is_some_and(|at| at >= first.as_str())
+                {
+                    logs += &format!("\n{line}");
+                }
+            }
         }
         logs
     }

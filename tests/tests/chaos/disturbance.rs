@@ -1,5 +1,7 @@
 //! What can happen.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use stockstream_tests::restart::Random;
 
@@ -60,6 +62,17 @@ impl Disturbance {
         Disturbance::Weather(Weather::Gone),
         Disturbance::KillInBadWeather,
     ];
+
+    /// How soon its shards are to be read again.
+    pub fn goal(self) -> Option<Duration> {
+        match self {
+            Disturbance::Kill => Some(Duration::from_secs(2)),
+            Disturbance::Stop | Disturbance::Fewer => Some(Duration::from_secs(1)),
+            Disturbance::Pause => Some(Duration::from_secs(10)),
+            Disturbance::Split | Disturbance::Merge => Some(Duration::from_secs(4)),
+            _ => None,
+        }
+    }
 
     /// Each once, shuffled (Fisher and Yates).
     pub fn all_in_some_order(random: &mut Random) -> Vec<Disturbance> {

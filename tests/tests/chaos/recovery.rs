@@ -41,6 +41,11 @@ impl Waiting {
         }
     }
 
+    /// When the disturbance came.
+    pub fn moment(&self) -> Timestamp {
+        self.moment
+    }
+
     /// Those that nobody has read yet.
     pub fn shards(&self) -> &BTreeSet<String> {
         &self.shards
@@ -87,12 +92,9 @@ impl Journal {
         for (what, took) in &self.took {
             let mut took: Vec<u128> = took.iter().map(Duration::as_millis).collect();
             took.sort_unstable();
-            let goal = match what {
-                Disturbance::Kill => "2000",
-                Disturbance::Stop | Disturbance::Fewer => "1000",
-                Disturbance::Pause => "10000",
-                _ => "",
-            };
+            let goal = what
+                .goal()
+                .map_or_else(String::new, |goal| goal.as_millis().to_string());
             // Writing to a String can't fail.
             let _ = writeln!(
                 table,

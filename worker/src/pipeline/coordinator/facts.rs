@@ -45,8 +45,9 @@ pub(super) struct Claims {
 pub(super) struct Changes {
     /// Shards whose chains must be looked at again.
     pub(super) refresh: Vec<String>,
-    /// True when a shard was read to its end.
-    pub(super) ended: bool,
+    /// True when the stream's shards are to be listed: one was read to its end, or another worker reads one that this one
+    /// has never looked at, and whose siblings the listing may lack too.
+    pub(super) list: bool,
     /// Shards whose owner has a newer epoch than the chain that is known: shard, epoch, owner.
     pub(super) taken: Vec<(String, u64, String)>,
 }
@@ -99,7 +100,7 @@ impl Claims {
             let before = self.by_shard.get(shard);
             if claim.ended && !before.is_some_and(|before| before.ended) {
                 changes.refresh.push(shard.clone());
-                changes.ended = true;
+                changes.list = true;
             }
             match heads.get(shard) {
                 Some(head) if head.epoch >= claim.epoch => {}
@@ -107,7 +108,10 @@ impl Claims {
                     let taken = (shard.clone(), claim.epoch, claim.member.clone());
                     changes.taken.push(taken);
                 }
-                None => changes.refresh.push(shard.clone()),
+                None => {
+                    changes.refresh.push(shard.clone());
+                    changes.list |= before.is_none();
+                }
             }
         }
         let gone = self
@@ -202,7 +206,7 @@ impl Coordinator<'_> {
         for shard in changes.refresh {
             self.refresh(&shard);
         }
-        if changes.ended {
+        if changes.list {
             self.list_for_children();
         }
         self.want_decision();

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use stockstream_core::chain::ShardChain;
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::lineage::{Decision, Head};
+use stockstream_core::sequence::Position;
 use stockstream_core::time::Micros;
 use stockstream_crds::spec::OnDataLoss;
 use tokio::sync::{mpsc, watch};
@@ -121,6 +122,12 @@ impl Coordinator<'_> {
                     self.read_head(shard.clone(), Duration::ZERO);
                 }
                 if let Some(head) = head {
+                    let before = self.started.heads.get(&shard);
+                    let was_open = before.is_none_or(|before| !before.position.is_final());
+                    if was_open && head.position == Position::ShardEnd {
+                        // Who read it may have finished it and forgotten it between two listings of the members.
+                        self.list_for_children();
+                    }
                     self.learn(shard, head);
                 }
             }

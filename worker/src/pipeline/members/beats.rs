@@ -68,30 +68,17 @@ impl View {
 
     /// The next live peers after this worker in the ring of member ids.
     pub(super) fn next_peers(&self, count: usize) -> Vec<(String, String)> {
-        let live: Vec<(&str, &str, &str)> = self.live_addresses().collect();
-        let next = live.partition_point(|(member, _, _)| *member < self.me.member.as_str());
-        live[next..]
-            .iter()
-            .chain(&live[..next])
-            .take(count)
-            .map(|(member, address, _)| ((*member).to_owned(), (*address).to_owned()))
-            .collect()
+        let mut live = self.all_reachable();
+        let next = live.partition_point(|(member, _)| *member < self.me.member);
+        live.rotate_left(next);
+        live.truncate(count);
+        live
     }
 
-    /// Live peers with this worker's name, and the next ones.
-    pub(super) fn namesakes(&self, count: usize) -> Vec<(String, String)> {
-        let named = |member: &str| {
-            let peer = self.peers.get(member).and_then(|peer| peer.info.as_ref());
-            peer.is_some_and(|info| info.name == self.me.name)
-        };
-        let mut looked_at = self.next_peers(count);
-        for (member, address, _) in self.live_addresses().filter(|(member, _, _)| named(member)) {
-            let entry = (member.to_owned(), address.to_owned());
-            if !looked_at.contains(&entry) {
-                looked_at.push(entry);
-            }
-        }
-        looked_at
+    pub(super) fn all_reachable(&self) -> Vec<(String, String)> {
+        self.live_addresses()
+            .map(|(member, address, _)| (member.to_owned(), address.to_owned()))
+            .collect()
     }
 
     /// A loopback address means nothing on another machine.

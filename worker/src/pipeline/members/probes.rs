@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 
@@ -13,6 +14,8 @@ use super::peers::{Nudge, Peers, Probe};
 const PROBE_EVERY: Duration = Duration::from_millis(500);
 /// Peers that each worker looks after.
 const LOOKED_AFTER: usize = 3;
+/// Peers that are asked at the same time.
+const PROBED_AT_ONCE: usize = 64;
 /// Refusals in a row that mean death, and the pause between them: a restart of the listener can be that short.
 const REFUSALS: u32 = 3;
 const REFUSAL_PAUSE: Duration = Duration::from_millis(100);
@@ -24,9 +27,12 @@ pub(super) async fn probe_peers(
     mut suspects: mpsc::Receiver<String>,
     dead: mpsc::Sender<String>,
 ) {
-    // At once: who starts again on a machine is waited for by the shards of the process before it.
-    let mut pause = Duration::ZERO;
+    // At once, and everybody: who was killed before this worker came would count as live here, and only here, for as long
+    // as its beats might still change. A shard that falls to it by this worker's plan, and to this worker by all others',
+    // would wait so long.
+    let mut first = true;
     loop {
+        let pause = if first { Duration::ZERO } else { PROBE_EVERY };
         let asked = tokio::select! {
             biased;
             suspect = suspects.recv() => match suspect {
@@ -38,35 +44,31 @@ pub(super) async fn probe_peers(
         let now = view.borrow().clone();
         let looked_at = match &asked {
             Some(member) => now.reachable(member).into_iter().collect(),
-            None if pause.is_zero() => now.namesakes(LOOKED_AFTER),
+            None if std::mem::take(&mut first) => now.all_reachable(),
             None => now.next_peers(LOOKED_AFTER),
         };
-        pause = PROBE_EVERY;
         let probes = looked_at
-            .iter()
-            .map(|(member, address)| refuses(peers.as_ref(), member, address));
-        let refused: Vec<&str> = futures::future::join_all(probes)
-            .await
             .into_iter()
-            .flatten()
-            .collect();
-        for member in refused {
+            .map(|(member, address)| refuses(peers.as_ref(), member, address));
+        let mut refused = stream::iter(probes).buffer_unordered(PROBED_AT_ONCE);
+        while let Some(answer) = refused.next().await {
+            let Some(member) = answer else { continue };
             // The reader of `dead` outlives this task, or both end.
-            let _ = dead.send(member.to_owned()).await;
+            let _ = dead.send(member.clone()).await;
             // Who was asked to look tells nobody else: the one who asked has done so.
             if asked.is_none() {
-                tell_others(peers.as_ref(), &now, member).await;
+                tell_others(peers.as_ref(), &now, &member).await;
             }
         }
     }
 }
 
-async fn refuses<'a>(peers: &dyn Peers, member: &'a str, address: &str) -> Option<&'a str> {
+async fn refuses(peers: &dyn Peers, member: String, address: String) -> Option<String> {
     for attempt in 0..REFUSALS {
         if attempt > 0 {
             sleep(REFUSAL_PAUSE).await;
         }
-        if peers.probe(address).await != Probe::Refused {
+        if peers.probe(&address).await != Probe::Refused {
             return None;
         }
     }
