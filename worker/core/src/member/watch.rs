@@ -126,10 +126,16 @@ impl Watch {
         self.beats_succeed = true;
     }
 
-    /// This worker's beat, or its listing, failed: no listing before the next one counts against anybody.
+    /// This worker's beat, or its listing, failed: no listing before the next one counts against anybody who lives. Who was
+    /// found dead before stays so until its beat changes.
     pub fn beat_failed(&mut self) {
         self.beats_succeed = false;
-        for peer in self.peers.values_mut() {
+        let rounds = self.timing.rounds;
+        let living = self
+            .peers
+            .values_mut()
+            .filter(|peer| peer.unchanged < rounds);
+        for peer in living {
             peer.unchanged = 0;
         }
     }

@@ -70,6 +70,23 @@ fn a_store_that_was_away_for_everybody_kills_nobody() {
 }
 
 #[test]
+fn the_dead_stay_dead_while_the_store_is_away() {
+    let mut watch = watch();
+    for number in 0..4 {
+        round(&mut watch, number, vec![entry("p-1", 7)]);
+    }
+    assert!(!is_live(&watch, "p-1"));
+    let since = watch.stable_since();
+    watch.beat_failed();
+    assert!(!is_live(&watch, "p-1"));
+    round(&mut watch, 5, vec![entry("p-1", 7)]);
+    assert!(!is_live(&watch, "p-1"));
+    assert_eq!(watch.stable_since(), since);
+    round(&mut watch, 6, vec![entry("p-1", 8)]);
+    assert!(is_live(&watch, "p-1"));
+}
+
+#[test]
 fn listings_that_come_too_soon_or_without_a_beat_of_ones_own_dont_count() {
     let mut watch = watch();
     for number in 0..10 {
