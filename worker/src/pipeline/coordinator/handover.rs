@@ -29,13 +29,10 @@ impl Coordinator<'_> {
     /// Offers a shard to its successor, or, without one, brings it to rest.
     pub(super) fn give_away(&mut self, shard: &str, successor: Option<String>) {
         let stopping = self.halt == Orders::Stop;
-        let waits = self
-            .waits
-            .get(shard)
-            .is_some_and(|(_, until)| Instant::now() < *until);
         let Some(held) = self.held.get_mut(shard) else {
             return;
         };
+        let waits = self.waits.holds_back(shard, held.epoch);
         let unsettled = waits || Instant::now() < held.settles_at;
         if held.leaving || (unsettled && !stopping) {
             return;
@@ -89,7 +86,7 @@ impl Coordinator<'_> {
                 held.leaving = false;
                 held.unheard += u32::from(accepted.is_none());
                 let until = Instant::now() + OFFER_AGAIN;
-                self.waits.insert(shard.to_owned(), (0, until));
+                self.waits.pause(shard, held.epoch, until);
             }
             Some(false) | None => {
                 held.orders.send_replace(Orders::Stop);
@@ -191,7 +188,7 @@ impl Coordinator<'_> {
         if !self.can_take(shard) {
             return false;
         }
-        self.waits.remove(shard);
+        self.waits.forget(shard);
         self.open(shard, Decision::Ready);
         true
     }

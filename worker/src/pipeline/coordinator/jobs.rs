@@ -58,11 +58,7 @@ pub(super) enum Opening {
 impl Coordinator<'_> {
     /// Begins to take a shard, unless it must wait or is in hand.
     pub(super) fn open(&mut self, shard: &str, decision: Decision) {
-        let waits = self
-            .waits
-            .get(shard)
-            .is_some_and(|(_, until)| Instant::now() < *until);
-        if waits
+        if self.waits.holds_back(shard, self.known_epoch(shard))
             || self.halt == Orders::Stop
             || self.drained.contains(shard)
             || self.held.contains_key(shard)
@@ -84,6 +80,10 @@ impl Coordinator<'_> {
             let opened = facts.open(&context, &shard, decision).await;
             Job::Opened(shard, opened)
         });
+    }
+
+    fn known_epoch(&self, shard: &str) -> u64 {
+        self.started.heads.get(shard).map_or(0, |head| head.epoch)
     }
 
     /// Looks at a shard's chain again. What is asked for while a look is under way may be newer than what that sees: then
@@ -177,11 +177,12 @@ impl Coordinator<'_> {
                 if error.is_newer_format() {
                     self.refresh_parents(&shard);
                 }
-                self.waits.insert(shard, (0, Instant::now() + TRY_AGAIN));
+                let epoch = self.known_epoch(&shard);
+                self.waits.pause(&shard, epoch, Instant::now() + TRY_AGAIN);
             }
             Err(error @ PipelineError::StreamChanged { .. }) => self.fail(error),
             Err(error) => {
-                let epoch = self.started.heads.get(&shard).map_or(0, |head| head.epoch);
+                let epoch = self.known_epoch(&shard);
                 self.shard_failed(shard, epoch, error);
                 self.write_info();
             }

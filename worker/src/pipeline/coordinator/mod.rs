@@ -10,6 +10,7 @@ mod jobs;
 mod listing;
 mod tombstones;
 mod upkeep;
+mod waits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::clock::micros;
 use crate::observe::{Event, PipelinePhase};
 use facts::Claims;
 use jobs::Job;
+use waits::Waits;
 
 /// What a worker brings along to live with others.
 pub struct Company {
@@ -102,8 +104,8 @@ pub struct Coordinator<'a> {
     opening: BTreeSet<String>,
     /// True when it was asked for again meanwhile.
     refreshing: BTreeMap<String, bool>,
-    /// Shards that were fenced or couldn't be taken: how often, and when they may be tried again.
-    waits: BTreeMap<String, (u32, Instant)>,
+    /// Shards that were given up, fenced or couldn't be taken.
+    waits: Waits,
     /// Shards that were read to the tip as ordered: nothing more is read of them.
     drained: BTreeSet<String>,
     /// Shards with work left that weren't, as of the last decision.
@@ -180,7 +182,7 @@ impl<'a> Coordinator<'a> {
             jobs: JoinSet::new(),
             opening: BTreeSet::new(),
             refreshing: BTreeMap::new(),
-            waits: BTreeMap::new(),
+            waits: Waits::default(),
             drained: BTreeSet::new(),
             undrained: None,
             claims,
@@ -268,10 +270,9 @@ impl<'a> Coordinator<'a> {
             return at.min(self.list_at);
         }
         let now = Instant::now();
-        let waits = self.waits.values().map(|(_, until)| *until);
         let retries = self.stuck.values().map(|stuck| stuck.retry_at);
-        let later = waits
-            .chain(retries)
+        let later = retries
+            .chain(self.waits.ends())
             .chain([self.stable_at()])
             .filter(|at| *at > now);
         later
@@ -345,7 +346,7 @@ impl<'a> Coordinator<'a> {
             if held.epoch != head.epoch {
                 held.epoch = head.epoch;
                 held.since = self.started.context.clock.wall();
-                self.waits.remove(&shard);
+                self.waits.forget(&shard);
                 self.stuck.remove(&shard);
             }
             let ended = !held.ended && head.position == Position::ShardEnd;
@@ -390,21 +391,20 @@ impl<'a> Coordinator<'a> {
                 self.claims.void(&shard, epoch);
                 self.learn(shard.clone(), head);
                 // Whoever shall have it, this worker tries it last.
-                self.waits
-                    .insert(shard.clone(), (0, now + self.company.expiry));
+                self.waits.pause(&shard, epoch, now + self.company.expiry);
                 if matches!(self.halt, Orders::Drain(_)) {
                     self.drained.insert(shard.clone());
                 }
                 self.released(shard, epoch, held.successor);
             }
             Ended::Fenced { .. } => {
-                let times = self.waits.get(&shard).map_or(0, |(times, _)| *times);
-                let until = now + fenced_pause(self.company.expiry, times);
-                self.waits.insert(shard.clone(), (times + 1, until));
+                let expiry = self.company.expiry;
+                self.waits
+                    .fenced(&shard, epoch + 1, |times| now + fenced_pause(expiry, times));
                 self.refresh(&shard);
             }
             Ended::Abandoned => {
-                self.waits.insert(shard.clone(), (0, now));
+                self.waits.forget(&shard);
                 self.refresh(&shard);
             }
             Ended::Failed(error @ PipelineError::StreamChanged { .. }) => self.fail(error),
