@@ -168,6 +168,11 @@ impl Stage<'_> {
             }
         };
         let waiting = waiting.unwrap_or_else(|error| panic!("{what:?}: {error:?}"));
+        if waiting.over().is_some() {
+            self.journal.note_idle(what);
+            self.crew.set_right(random).unwrap();
+            return;
+        }
         let since = waiting.moment();
         let took = self.until_read_again(waiting);
         if let Some(goal) = what.goal().filter(|goal| took > *goal) {

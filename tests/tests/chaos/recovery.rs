@@ -66,6 +66,8 @@ impl Waiting {
 #[derive(Debug, Default)]
 pub struct Journal {
     took: BTreeMap<Disturbance, Vec<Duration>>,
+    /// Disturbances that hit a worker without a shard: nobody felt them.
+    idle: BTreeMap<Disturbance, usize>,
     faults: u64,
 }
 
@@ -74,36 +76,46 @@ impl Journal {
         self.took.entry(what).or_default().push(took);
     }
 
+    pub fn note_idle(&mut self, what: Disturbance) {
+        *self.idle.entry(what).or_default() += 1;
+    }
+
     /// Requests to S3 that went wrong on purpose.
     pub fn note_faults(&mut self, faults: u64) {
         self.faults += faults;
     }
 
     pub fn count(&self) -> usize {
-        self.took.values().map(Vec::len).sum()
+        let felt: usize = self.took.values().map(Vec::len).sum();
+        felt + self.idle.values().sum::<usize>()
     }
 
-    /// A table: from each disturbance to the moment when every shard that it hit was read past it.
+    /// A table: from each disturbance to the moment when every shard that it hit was read past it. Those that hit no shard
+    /// are counted beside it.
     pub fn report(&self) -> String {
         let mut table = format!(
-            "{:28} {:>5} {:>9} {:>9} {:>9}  goal\n",
-            "until read again, ms", "times", "minimum", "median", "maximum"
+            "{:28} {:>5} {:>9} {:>9} {:>9}  {:>8}  goal\n",
+            "until read again, ms", "times", "minimum", "median", "maximum", "no shard"
         );
-        for (what, took) in &self.took {
-            let mut took: Vec<u128> = took.iter().map(Duration::as_millis).collect();
+        let kinds: BTreeSet<_> = self.took.keys().chain(self.idle.keys()).collect();
+        for what in kinds {
+            let took = self.took.get(what).into_iter().flatten();
+            let mut took: Vec<u128> = took.map(Duration::as_millis).collect();
             took.sort_unstable();
+            let number = |number: Option<&u128>| number.map_or_else(String::new, u128::to_string);
             let goal = what
                 .goal()
                 .map_or_else(String::new, |goal| goal.as_millis().to_string());
             // Writing to a String can't fail.
             let _ = writeln!(
                 table,
-                "{:28} {:>5} {:>9} {:>9} {:>9}  {goal}",
+                "{:28} {:>5} {:>9} {:>9} {:>9}  {:>8}  {goal}",
                 format!("{what:?}"),
                 took.len(),
-                took[0],
-                took[took.len() / 2],
-                took[took.len() - 1],
+                number(took.first()),
+                number(took.get(took.len() / 2)),
+                number(took.last()),
+                self.idle.get(what).copied().unwrap_or_default(),
             );
         }
         let _ = write!(
