@@ -10,6 +10,9 @@ command -v cargo >/dev/null || PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
 PATH=$tools/bin:$PATH
 export PATH
 
+# Test binaries may have been compiled for another checkout of the same sources.
+export INSTA_WORKSPACE_ROOT=${INSTA_WORKSPACE_ROOT:-$root}
+
 # What this checkout built: `product/stockstream` and `failpoints/stockstream`. Several checkouts may share the cache.
 built=$CARGO_TARGET_DIR/checkouts/$(printf %s "$root" | cksum | cut -d' ' -f1)
 

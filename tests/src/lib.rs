@@ -24,6 +24,7 @@ mod wait;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -68,11 +69,18 @@ impl Binary {
     }
 }
 
-/// The root of the tree these suites were built from.
+/// The root of the tree these suites belong to: cargo says so when it runs them, for what it runs may have been compiled
+/// for another checkout of the same sources.
 #[must_use]
 pub fn repository() -> &'static Path {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    manifest.parent().unwrap_or(manifest)
+    static ROOT: LazyLock<PathBuf> = LazyLock::new(|| {
+        let run = std::env::var_os("CARGO_MANIFEST_DIR");
+        let manifest = run.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+        manifest
+            .parent()
+            .map_or_else(|| manifest.clone(), Path::to_path_buf)
+    });
+    &ROOT
 }
 
 /// A fresh directory, removed when dropped.

@@ -1,6 +1,6 @@
 //! Writes the files that are generated from the types, or checks that they are up to date.
 //!
-//! `cargo run -p stockstream-crds --bin generate [-- --check] [-- --root DIRECTORY]`
+//! In the repository's root: `cargo run -p stockstream-crds --bin generate [-- --check] [-- --root DIRECTORY]`
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,12 +22,12 @@ fn main() -> ExitCode {
 
 fn run() -> Result<ExitCode, Error> {
     let mut check = false;
-    let mut root = repository();
+    let mut root = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--check" => check = true,
-            "--root" => root = arguments.next().ok_or("--root needs a directory")?.into(),
+            "--root" => root = Some(arguments.next().ok_or("--root needs a directory")?.into()),
             other => {
                 return Err(format!(
                     "unknown argument {other}: --check and --root DIRECTORY are known"
@@ -36,6 +36,7 @@ fn run() -> Result<ExitCode, Error> {
             }
         }
     }
+    let root = root.map_or_else(repository, Ok)?;
     let mut stale = false;
     for file in generated_files()? {
         let path = root.join(file.path);
@@ -70,7 +71,12 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The root of the repository, from where the generator was compiled.
-fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+/// The root of the repository is where this is run: where it was compiled may be another checkout.
+fn repository() -> Result<PathBuf, Error> {
+    match Path::new("crds/Cargo.toml").is_file() {
+        true => Ok(PathBuf::from(".")),
+        false => Err(
+            "this directory isn't the repository's root: go there, or name it with --root".into(),
+        ),
+    }
 }
