@@ -100,6 +100,8 @@ struct Run {
     oracle: Arc<Mutex<Oracle>>,
     producer: Arc<Producer>,
     director: Director,
+    /// Since when a shard has been in a format that not every live worker reads.
+    stranded_since: Option<Instant>,
     silence: Duration,
     /// Shards that were being read, times seconds.
     shard_seconds: f64,
@@ -176,6 +178,7 @@ impl Run {
             oracle,
             producer: Arc::new(producer),
             director,
+            stranded_since: None,
             silence: Duration::ZERO,
             shard_seconds: 0.0,
             process_seconds: 0.0,
@@ -272,16 +275,18 @@ impl Run {
         }
     }
 
-    /// Whoever is there must be able to go on with every shard: the newest format isn't kept while somebody doesn't read it.
-    fn look_for_stranded(&self) {
-        let calm = Instant::now().saturating_duration_since(self.director.disturbed);
-        if calm < LOWERED_WITHIN
-            || !self.director.runs(Release::Before)
-            || !self.director.runs(Release::Newest)
-        {
+    /// Whoever is there must be able to go on with every shard: the newest format isn't kept while somebody doesn't read
+    /// it. Where requests fail, who is there may count as gone for a moment, and the format be the newest for as long.
+    fn look_for_stranded(&mut self) {
+        let both = self.director.runs(Release::Before) && self.director.runs(Release::Newest);
+        let stranded = self.around.watch.in_newest_format().filter(|_| both);
+        let Some(shard) = stranded else {
+            self.stranded_since = None;
             return;
-        }
-        if let Some(shard) = self.around.watch.in_newest_format() {
+        };
+        let since = *self.stranded_since.get_or_insert_with(Instant::now);
+        let since = since.max(self.director.disturbed);
+        if Instant::now().saturating_duration_since(since) >= LOWERED_WITHIN {
             self.around.watch.fault(format!(
                 "{shard} stays in the newest format though a worker of the release before is there"
             ));

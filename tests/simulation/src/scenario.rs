@@ -106,9 +106,12 @@ impl Scenario {
                 odd: bad(&mut random, 20),
             },
         };
+        let two_releases = Random::of(seed, "releases").chance(150) && !is_measured;
+        // What a rollback calls for takes a while: it must not always be disturbed before.
+        let is_patient = two_releases && Random::of(seed, "patience").chance(500);
         Scenario {
             newest_yaml: format!("{yaml}    format: {FORMAT}\n"),
-            two_releases: Random::of(seed, "releases").chance(150) && !is_measured,
+            two_releases,
             is_measured,
             yaml,
             rules: Rules {
@@ -127,7 +130,10 @@ impl Scenario {
             },
             weather,
             length: random.millis(25_000, 60_000),
-            calm: of(&mut random, &[2_000, 4_000, 8_000]),
+            calm: match of(&mut random, &[2_000, 4_000, 8_000]) {
+                _ if is_patient => 60_000,
+                calm => calm,
+            },
             updating: random.millis(0, 1_000),
         }
     }
