@@ -30,6 +30,7 @@ pub(super) fn place(classes: &[Class<'_>]) -> Vec<Vec<usize>> {
         },
         given: vec![vec![0; members]; classes.len()],
         loads: vec![0; members],
+        swaps: vec![vec![None; classes.len()]; classes.len()],
     };
     for (number, class) in classes.iter().enumerate() {
         for _ in 0..class.shards.len() {
@@ -44,6 +45,9 @@ struct Flow<'c, 'a> {
     weights: Weights,
     given: Vec<Vec<usize>>,
     loads: Vec<usize>,
+    /// The cheapest place where a shard of one class can take that of another: `[displacer][displaced]`, its cost and the
+    /// member. Kept, for a placement changes few of them.
+    swaps: Vec<Vec<Option<(i64, usize)>>>,
 }
 
 /// The cheapest way found so far to have one shard of a class to place.
@@ -83,9 +87,11 @@ impl Flow<'_, '_> {
         };
         self.loads[member] += 1;
         self.given[class][member] += 1;
+        self.follow_change(member);
         while let Some((displacer, place)) = reached[class].and_then(|way| way.by) {
             self.given[class][place] -= 1;
             self.given[displacer][place] += 1;
+            self.follow_change(place);
             class = displacer;
         }
     }
@@ -97,22 +103,52 @@ impl Flow<'_, '_> {
             let Some(from) = reached[displacer] else {
                 continue;
             };
-            for displaced in (0..self.classes.len()).filter(|other| *other != displacer) {
-                for member in self.readers(displacer) {
-                    if self.given[displaced][member] == 0 {
-                        continue;
-                    }
-                    let cost = from.cost + self.cost_of_one_more(displacer, member)
-                        - self.cost_of_the_last(displaced, member);
-                    if reached[displaced].is_none_or(|known| cost < known.cost) {
-                        let by = Some((displacer, member));
-                        reached[displaced] = Some(Reached { cost, by });
-                        better = true;
-                    }
+            for (displaced, swap) in self.swaps[displacer].iter().enumerate() {
+                let Some((swap, member)) = *swap else {
+                    continue;
+                };
+                let cost = from.cost + swap;
+                if reached[displaced].is_none_or(|known| cost < known.cost) {
+                    let by = Some((displacer, member));
+                    reached[displaced] = Some(Reached { cost, by });
+                    better = true;
                 }
             }
         }
         better
+    }
+
+    /// What a member holds has changed.
+    fn follow_change(&mut self, member: usize) {
+        for displacer in 0..self.classes.len() {
+            for displaced in (0..self.classes.len()).filter(|other| *other != displacer) {
+                let now = self.swap_at(displacer, displaced, member);
+                let now = now.map(|cost| (cost, member));
+                let known = self.swaps[displacer][displaced];
+                let is_dearer = known.is_some_and(|known| {
+                    known.1 == member && now.is_none_or(|now| now.0 > known.0)
+                });
+                self.swaps[displacer][displaced] = if is_dearer {
+                    let all = self.readers(displacer).filter_map(|at| {
+                        let cost = self.swap_at(displacer, displaced, at)?;
+                        Some((cost, at))
+                    });
+                    all.min()
+                } else {
+                    // Where it was and isn't dearer, it is now at least as cheap.
+                    let known = known.filter(|known| known.1 != member);
+                    known.into_iter().chain(now).min()
+                };
+            }
+        }
+    }
+
+    /// What it costs when a shard of one class takes the place of one of another; `None` where it can't.
+    fn swap_at(&self, displacer: usize, displaced: usize, member: usize) -> Option<i64> {
+        let can = self.classes[displacer].readable_by[member] && self.given[displaced][member] > 0;
+        can.then(|| {
+            self.cost_of_one_more(displacer, member) - self.cost_of_the_last(displaced, member)
+        })
     }
 
     fn readers(&self, class: usize) -> impl Iterator<Item = usize> {
