@@ -498,3 +498,7 @@ fn handed_over(reading: Reading, held: Option<Held>) -> Input {
 #[cfg(test)]
 #[path = "feed_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "feed_loss_tests.rs"]
+mod loss_tests;
