@@ -1,5 +1,5 @@
 //! Records that were trimmed before they were read: told, and never skipped silently.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use async_trait::async_trait;
 use stockstream_core::sequence::SequenceNumber;
