@@ -87,7 +87,8 @@ struct Peer {
     changed_at: Monotonic,
     /// A hint says that it is dead; changes of its beat since.
     hinted: Option<u32>,
-    /// A hint was refuted: further ones are ignored until its info changes.
+    /// A hint was refuted: further ones are ignored until it can be reached elsewhere. Not until any change of its info:
+    /// each take is one, and where its port refuses this worker alone, the two would take from each other for ever.
     ignores_hints: bool,
 }
 
@@ -212,7 +213,10 @@ impl Watch {
             let squats = info.address.is_some()
                 && info.address == self.me.address
                 && info.machine == self.me.machine;
-            peer.ignores_hints = false;
+            let moved = peer.info.as_ref().is_none_or(|known| {
+                (&known.address, &known.machine) != (&info.address, &info.machine)
+            });
+            peer.ignores_hints &= !moved;
             if squats && peer.info.is_none() {
                 peer.hinted = Some(0);
             }

@@ -115,9 +115,16 @@ fn a_hint_kills_at_once_and_two_beats_refute_it_and_later_ones() {
     assert!(is_live(&watch, "p-1"));
     assert!(!watch.refused("p-1", Monotonic(2 * BEAT + 1)));
     assert!(is_live(&watch, "p-1"));
-    // Until its info changes: it may listen elsewhere now.
-    watch.info_read("p-1", "j".to_owned(), info, Monotonic(2 * BEAT + 2));
-    assert!(watch.refused("p-1", Monotonic(2 * BEAT + 3)));
+    // What else its info says makes no difference.
+    let mut later = info.clone();
+    later.draining = true;
+    watch.info_read("p-1", "j".to_owned(), later, Monotonic(2 * BEAT + 2));
+    assert!(!watch.refused("p-1", Monotonic(2 * BEAT + 3)));
+    // Until it listens elsewhere.
+    let mut moved = info;
+    moved.address = Some("10.0.0.9:8080".to_owned());
+    watch.info_read("p-1", "k".to_owned(), moved, Monotonic(2 * BEAT + 4));
+    assert!(watch.refused("p-1", Monotonic(2 * BEAT + 5)));
 }
 
 #[test]
