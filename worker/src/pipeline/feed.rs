@@ -17,8 +17,8 @@ use super::error::PipelineError;
 use crate::ambient;
 use crate::clock::{Clock, micros};
 use crate::source::kinesis::{
-    Held, LARGEST_REPLY, Pushed, REPLY_AT_TIP, ReadBudget, ReaderSettings, Reading, ShardBytes,
-    ShardReader, StreamClient, StreamDescription, StreamError, Subscribed, Subscriber,
+    Held, LARGEST_REPLY, Listing, Pushed, REPLY_AT_TIP, ReadBudget, ReaderSettings, Reading,
+    ShardBytes, ShardReader, StreamClient, StreamDescription, StreamError, Subscribed, Subscriber,
 };
 
 /// What comes from the source, in the shard's order.
@@ -86,8 +86,8 @@ pub struct IncarnationGuard {
     client: Arc<dyn StreamClient>,
     clock: Clock,
     created_millis: i64,
-    /// When the last description that agreed was asked for.
-    confirmed: Mutex<Option<Monotonic>>,
+    /// When the last description that agreed was asked for, and how long the stream kept records then.
+    confirmed: Mutex<Option<(Monotonic, Duration)>>,
 }
 
 impl IncarnationGuard {
@@ -112,16 +112,22 @@ impl IncarnationGuard {
     /// The stream's fault.
     pub async fn confirm(&self, obtained: Monotonic) -> Result<bool, StreamError> {
         let mut confirmed = self.confirmed.lock().await;
-        if confirmed.is_some_and(|at| at > obtained) {
+        if confirmed.is_some_and(|(at, _)| at > obtained) {
             return Ok(true);
         }
         let asked = self.clock.monotonic();
         let found = self.client.describe().await?;
         let same = found.created_millis == self.created_millis;
         if same {
-            *confirmed = Some(asked);
+            *confirmed = Some((asked, found.retention()));
         }
         Ok(same)
+    }
+
+    /// How long the stream keeps records, as of the last [`IncarnationGuard::confirm`].
+    async fn retention(&self) -> Option<Duration> {
+        let confirmed = *self.confirmed.lock().await;
+        confirmed.map(|(_, retention)| retention)
     }
 
     /// The error that tells of another life of the stream.
@@ -174,6 +180,7 @@ pub fn poll_kinesis(
     ambient::spawn(async move {
         let mut poll = Poll {
             read_at: None,
+            is_unlisted: false,
             guard,
             clock,
             reader,
@@ -209,6 +216,8 @@ struct Poll {
     expected: u64,
     /// When the last read was asked for, by the clock; `None` before the first.
     read_at: Option<Micros>,
+    /// The stream no longer has the shard: its end follows.
+    is_unlisted: bool,
     sender: mpsc::Sender<Input>,
 }
 
@@ -218,7 +227,9 @@ const LONG_PAUSE: i64 = 60_000_000;
 impl Poll {
     async fn run(&mut self) {
         loop {
-            let next = self.next().await;
+            let Some(next) = self.next().await else {
+                continue;
+            };
             let last = matches!(next, Input::Closed { .. } | Input::Failed(_));
             let refused = matches!(&next, Input::Trouble(error) if !error.is_transient());
             let ready = Instant::now();
@@ -233,23 +244,28 @@ impl Poll {
         }
     }
 
-    async fn next(&mut self) -> Input {
+    /// `None` when an iterator has expired: that says nothing of the shard, and there will be another.
+    async fn next(&mut self) -> Option<Input> {
+        if self.is_unlisted {
+            let children = Vec::new();
+            return Some(Input::Closed { children });
+        }
         if let Some(input) = self.next_pushed().await {
-            return input;
+            return Some(input);
         }
         if self.reader.needs_iterator()
             && let Err(input) = self.enter().await
         {
-            return input;
+            return Some(input);
         }
         if let Some(lost) = self.lost_by_pausing().await {
-            return lost;
+            return Some(lost);
         }
         self.reader.wait_for_pace().await;
         // Before it is sent: what is read can't be given back.
         let mut held = self.start.budget.reserve(&self.bytes, self.expected).await;
         let asked = self.clock.wall();
-        match self.reader.read().await {
+        Some(match self.reader.read().await {
             Ok(reading) => {
                 self.polled = true;
                 self.expected = expected_after(&reading, self.expected);
@@ -258,15 +274,15 @@ impl Poll {
                 }
                 self.hand_over(asked, reading, held)
             }
-            Err(StreamError::ExpiredIterator) => Input::Behind(0),
+            Err(StreamError::ExpiredIterator) => return None,
             Err(error) => self.judge(error).await,
-        }
+        })
     }
 
     fn hand_over(&mut self, asked: Micros, reading: Reading, held: Option<Held>) -> Input {
         self.read_at = Some(asked);
         self.note(&reading);
-        self.lost_by_distance(&reading)
+        self.lost_by_distance(asked, &reading)
             .unwrap_or_else(|| handed_over(reading, held))
     }
 
@@ -383,32 +399,44 @@ impl Poll {
         let now = self.clock.wall();
         let paused = self.read_at.is_none_or(|at| now.0 - at.0 > LONG_PAUSE);
         let through = self.start.read_through.filter(|_| paused)?;
-        if self.read_at.is_some()
-            && let Ok(found) = self.guard.describe().await
-        {
-            self.start.retention = found.retention();
-        }
+        let retention = match self.read_at {
+            // The iterator that was just obtained had the stream described.
+            None => self.guard.retention().await,
+            Some(_) => self
+                .guard
+                .describe()
+                .await
+                .ok()
+                .map(|found| found.retention()),
+        };
+        self.start.retention = retention.unwrap_or(self.start.retention);
         self.read_at = Some(now);
         let (unread, kept) = (now.0 - through.0, micros(self.start.retention));
         (kept > 0 && unread > kept).then(|| self.lost(unread / 1_000_000, kept / 1_000_000))
     }
 
-    /// An empty reply as far behind as records are kept: the reader stands at the trim horizon.
-    fn lost_by_distance(&mut self, reading: &Reading) -> Option<Input> {
-        let kept = micros(self.start.retention) / 1_000;
+    /// An empty reply as far behind as records are kept: the reader stands at the trim horizon. It has lost something
+    /// when it has read up to a moment before that: a new pipeline's first reply can look the same.
+    fn lost_by_distance(&mut self, asked: Micros, reading: &Reading) -> Option<Input> {
+        let kept = micros(self.start.retention);
+        let unread = asked.0 - self.start.read_through?.0;
         match reading {
             Reading::Empty {
                 millis_behind_latest,
-            } if kept > 0 && *millis_behind_latest >= kept && self.start.read_through.is_some() => {
-                // Told once: from here on nothing but the horizon is known.
-                self.start.read_through = None;
-                Some(self.lost(*millis_behind_latest / 1_000, kept / 1_000))
+            } if kept > 0 && *millis_behind_latest >= kept / 1_000 && unread > kept => {
+                Some(self.lost(unread / 1_000_000, kept / 1_000_000))
             }
             _ => None,
         }
     }
 
-    fn lost(&self, unread: i64, retention: i64) -> Input {
+    fn lost(&mut self, unread: i64, retention: i64) -> Input {
+        // Told once: from here on nothing but the horizon is known.
+        self.start.read_through = None;
+        self.reader.go_to_horizon();
+        if let Some(subscriber) = &mut self.subscriber {
+            subscriber.drop_subscription();
+        }
         match self.start.on_data_loss {
             OnDataLoss::Fail => Input::Failed(PipelineError::DataLost {
                 shard: self.start.shard.clone(),
@@ -421,16 +449,38 @@ impl Poll {
         }
     }
 
-    /// What a fault means: another life of the stream explains some of them.
+    /// What a fault means: another life of the stream explains some of them, records or a whole shard that went when
+    /// the stream had kept them long enough, others.
     async fn judge(&mut self, error: StreamError) -> Input {
-        if matches!(
-            error,
-            StreamError::NotFound { .. } | StreamError::Invalid { .. }
-        ) && let Ok(false) = self.guard.confirm(self.clock.monotonic()).await
-        {
-            return self.changed().await;
+        let is_unknown = matches!(error, StreamError::NotFound { .. });
+        if !is_unknown && !matches!(error, StreamError::Invalid { .. }) {
+            return Input::Trouble(error);
         }
-        Input::Trouble(error)
+        match self.guard.confirm(self.clock.monotonic()).await {
+            Ok(false) => self.changed().await,
+            Ok(true) if is_unknown && self.left_the_listing().await => self.unlisted().await,
+            Ok(true) => self
+                .lost_by_pausing()
+                .await
+                .unwrap_or(Input::Trouble(error)),
+            Err(_) => Input::Trouble(error),
+        }
+    }
+
+    /// A closed shard leaves the listing once its last record is older than the retention.
+    async fn left_the_listing(&self) -> bool {
+        let listed = self.guard.client().list_shards(Listing::All).await;
+        listed.is_ok_and(|listed| !listed.iter().any(|shard| shard.id == self.start.shard))
+    }
+
+    /// Nobody can read any more what was left of the shard.
+    async fn unlisted(&mut self) -> Input {
+        self.is_unlisted = true;
+        let retention = self.guard.retention().await;
+        let kept = micros(retention.unwrap_or(self.start.retention));
+        let now = self.clock.wall();
+        let unread = self.start.read_through.map_or(0, |at| now.0 - at.0);
+        self.lost(unread / 1_000_000, kept / 1_000_000)
     }
 
     async fn changed(&self) -> Input {
@@ -494,6 +544,10 @@ fn handed_over(reading: Reading, held: Option<Held>) -> Input {
         Reading::Closed { children } => Input::Closed { children },
     }
 }
+
+#[cfg(test)]
+#[path = "feed_fake.rs"]
+mod fake;
 
 #[cfg(test)]
 #[path = "feed_tests.rs"]

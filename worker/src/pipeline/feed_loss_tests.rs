@@ -1,80 +1,53 @@
 //! Records that were trimmed before they were read: told, and never skipped silently.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use async_trait::async_trait;
 use stockstream_core::sequence::SequenceNumber;
 
+use super::fake::{Fake, poll_at_once, record, reply, start};
 use super::*;
-use crate::source::kinesis::{ListedShard, Listing, Reply, StreamRecord};
 
 const HOUR: i64 = 3_600_000_000;
 
-/// A stream that keeps records for a day, whose shard has one left. Before it come as many empty replies as were asked
-/// for, each at the trim horizon.
-#[derive(Debug)]
-struct Trimmed {
-    empty: usize,
+/// A shard of which everything that arrived until `hours` ago has been read, with one record left. Before it come so
+/// many empty replies at the trim horizon; before those a record that arrived `old` hours ago.
+struct Shard {
+    old: Option<i64>,
+    empty: u64,
+    hours: Option<i64>,
+    position: Position,
 }
 
-#[async_trait]
-impl StreamClient for Trimmed {
-    fn name(&self) -> &str {
-        "trimmed"
+impl Default for Shard {
+    fn default() -> Self {
+        Shard {
+            old: None,
+            empty: 0,
+            hours: Some(27),
+            position: Position::After(SequenceNumber::from(5)),
+        }
     }
+}
 
-    async fn describe(&self) -> Result<StreamDescription, StreamError> {
-        Ok(StreamDescription {
-            created_millis: 1,
-            is_active: true,
-            retention_hours: 24,
-        })
-    }
-
-    async fn list_shards(&self, _: Listing) -> Result<Vec<ListedShard>, StreamError> {
-        Ok(Vec::new())
-    }
-
-    async fn iterator(&self, _: &str, _: &Position) -> Result<String, StreamError> {
-        Ok("0".to_owned())
-    }
-
-    async fn get_records(&self, iterator: &str, _: i32) -> Result<Reply, StreamError> {
-        let number: usize = iterator.parse().unwrap();
-        let oldest = StreamRecord {
-            sequence: SequenceNumber::from(900),
-            arrival: Micros(0),
-            data: Bytes::from_static(b"{}"),
+impl Shard {
+    fn begin(self, on_data_loss: OnDataLoss) -> mpsc::Receiver<Input> {
+        let wall = Clock::system().wall();
+        let olds = u64::from(self.old.is_some());
+        let client = Fake::new(move |number| match (self.old, number) {
+            (Some(hours), 0) => {
+                let old = record(800, wall.plus(-hours * HOUR), 2);
+                reply(number, Some(old), 25 * HOUR / 1_000)
+            }
+            _ if number < olds + self.empty => reply(number, None, 24 * HOUR / 1_000),
+            _ => reply(number, Some(record(900, wall, 2)), 0),
+        });
+        let start = PollStart {
+            position: self.position,
+            read_through: self.hours.map(|hours| wall.plus(-hours * HOUR)),
+            on_data_loss,
+            ..start("shardId-000000000007", ReadBudget::new(1 << 40))
         };
-        let is_empty = number < self.empty;
-        Ok(Reply {
-            records: if is_empty { Vec::new() } else { vec![oldest] },
-            next: Some((number + 1).to_string()),
-            millis_behind_latest: if is_empty { 24 * HOUR / 1_000 } else { 0 },
-            children: Vec::new(),
-        })
+        poll_at_once(client, start)
     }
-}
-
-/// A shard of which everything that arrived until `hours` ago has been read.
-fn begin(empty: usize, hours: Option<i64>, on_data_loss: OnDataLoss) -> mpsc::Receiver<Input> {
-    let clock = Clock::system();
-    let client: Arc<dyn StreamClient> = Arc::new(Trimmed { empty });
-    let guard = Arc::new(IncarnationGuard::new(client, clock.clone(), 1));
-    let start = PollStart {
-        shard: "shardId-000000000007".to_owned(),
-        position: Position::After(SequenceNumber::from(5)),
-        read_through: hours.map(|hours| clock.wall().plus(-hours * HOUR)),
-        retention: Duration::from_secs(24 * 3_600),
-        on_data_loss,
-        budget: ReadBudget::new(1 << 40),
-    };
-    let at_once = ReaderSettings {
-        interval: Duration::ZERO,
-        idle_interval: Duration::ZERO,
-        bytes_per_second: u64::MAX,
-        limit: 10_000,
-    };
-    poll_kinesis(guard, clock, start, at_once)
 }
 
 async fn is_record_900(feed: &mut mpsc::Receiver<Input>) -> bool {
@@ -86,7 +59,7 @@ async fn is_record_900(feed: &mut mpsc::Receiver<Input>) -> bool {
 
 #[tokio::test]
 async fn a_pause_longer_than_the_retention_stops_the_shard() {
-    let mut feed = begin(0, Some(27), OnDataLoss::Fail);
+    let mut feed = Shard::default().begin(OnDataLoss::Fail);
     let Some(Input::Failed(error)) = feed.recv().await else {
         panic!("the loss wasn't told");
     };
@@ -102,25 +75,44 @@ async fn a_pause_longer_than_the_retention_stops_the_shard() {
 }
 
 #[tokio::test]
-async fn or_it_goes_on_at_the_oldest_record_and_tells_how_much_is_missing() {
-    let mut feed = begin(0, Some(27), OnDataLoss::Continue);
+async fn or_it_goes_on_at_the_oldest_record_and_tells_once_how_much_is_missing() {
+    let shard = Shard {
+        empty: 2,
+        ..Shard::default()
+    };
+    let mut feed = shard.begin(OnDataLoss::Continue);
     let first = feed.recv().await;
     assert!(
         matches!(first, Some(Input::Lost { seconds }) if (3 * 3_600..3 * 3_600 + 60).contains(&seconds)),
         "{first:?}"
     );
+    for _ in 0..2 {
+        let behind = feed.recv().await;
+        assert!(matches!(behind, Some(Input::Behind(_))), "{behind:?}");
+    }
     assert!(is_record_900(&mut feed).await);
 }
 
+/// A reader that has fallen so far behind that it comes to the trim horizon while it reads.
 #[tokio::test]
-async fn a_reader_that_stands_at_the_trim_horizon_has_lost_something_and_says_so_once() {
-    let mut feed = begin(2, Some(23), OnDataLoss::Fail);
+async fn a_reader_that_falls_behind_the_trim_horizon_has_lost_something_and_says_so_once() {
+    let behind = || Shard {
+        old: Some(25),
+        empty: 2,
+        hours: Some(23),
+        ..Shard::default()
+    };
+    let mut feed = behind().begin(OnDataLoss::Fail);
+    let old = feed.recv().await;
+    assert!(matches!(old, Some(Input::Records { .. })), "{old:?}");
     let failed = feed.recv().await;
     assert!(
         matches!(failed, Some(Input::Failed(PipelineError::DataLost { .. }))),
         "{failed:?}"
     );
-    let mut feed = begin(2, Some(23), OnDataLoss::Continue);
+    let mut feed = behind().begin(OnDataLoss::Continue);
+    let old = feed.recv().await;
+    assert!(matches!(old, Some(Input::Records { .. })), "{old:?}");
     let lost = feed.recv().await;
     assert!(matches!(lost, Some(Input::Lost { .. })), "{lost:?}");
     let behind = feed.recv().await;
@@ -130,12 +122,83 @@ async fn a_reader_that_stands_at_the_trim_horizon_has_lost_something_and_says_so
 
 #[tokio::test]
 async fn neither_a_short_pause_nor_a_shard_that_was_never_read_is_a_loss() {
-    for (empty, hours) in [(0, Some(23)), (2, None)] {
-        let mut feed = begin(empty, hours, OnDataLoss::Fail);
+    let new = || Shard {
+        empty: 2,
+        position: Position::TrimHorizon,
+        ..Shard::default()
+    };
+    for shard in [
+        Shard {
+            hours: Some(23),
+            ..Shard::default()
+        },
+        Shard {
+            hours: None,
+            ..new()
+        },
+        // As a root's first version says: what is owed begins when the pipeline did.
+        Shard {
+            hours: Some(0),
+            ..new()
+        },
+    ] {
+        let empty = shard.empty;
+        let mut feed = shard.begin(OnDataLoss::Fail);
         for _ in 0..empty {
             let behind = feed.recv().await;
             assert!(matches!(behind, Some(Input::Behind(_))), "{behind:?}");
         }
         assert!(is_record_900(&mut feed).await);
     }
+}
+
+/// The retention that was known when the process started may be another now.
+#[tokio::test]
+async fn the_streams_retention_of_now_counts() {
+    let wall = Clock::system().wall();
+    for (known, hours, is_loss) in [(48, 27, true), (12, 23, false)] {
+        let client = Fake::new(move |number| reply(number, Some(record(900, wall, 2)), 0));
+        let start = PollStart {
+            position: Position::After(SequenceNumber::from(5)),
+            read_through: Some(wall.plus(-hours * HOUR)),
+            retention: Duration::from_secs(known * 3_600),
+            ..start("a", ReadBudget::new(1 << 40))
+        };
+        let mut feed = poll_at_once(client, start);
+        let first = feed.recv().await;
+        let failed = matches!(first, Some(Input::Failed(PipelineError::DataLost { .. })));
+        assert_eq!(failed, is_loss, "{known} h known, {hours} h ago: {first:?}");
+    }
+}
+
+/// Of a shard that was closed, and that the stream forgot before it was read to its end.
+#[tokio::test]
+async fn a_shard_that_the_stream_no_longer_has_is_lost_and_then_at_its_end() {
+    let begin = |on_data_loss| {
+        let client = Fake::new(|_| {
+            Err(StreamError::NotFound {
+                stream: "fake".to_owned(),
+                operation: "GetRecords",
+            })
+        });
+        let start = PollStart {
+            position: Position::After(SequenceNumber::from(5)),
+            read_through: Some(Clock::system().wall().plus(-23 * HOUR)),
+            on_data_loss,
+            ..start("a", ReadBudget::new(1 << 40))
+        };
+        poll_at_once(client, start)
+    };
+    let mut feed = begin(OnDataLoss::Fail);
+    let failed = feed.recv().await;
+    assert!(
+        matches!(failed, Some(Input::Failed(PipelineError::DataLost { .. }))),
+        "{failed:?}"
+    );
+    let mut feed = begin(OnDataLoss::Continue);
+    let lost = feed.recv().await;
+    assert!(matches!(lost, Some(Input::Lost { seconds: 0 })), "{lost:?}");
+    let closed = feed.recv().await;
+    assert!(matches!(&closed, Some(Input::Closed { children }) if children.is_empty()));
+    assert!(feed.recv().await.is_none(), "reading went on");
 }

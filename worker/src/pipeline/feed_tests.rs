@@ -3,15 +3,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
-use stockstream_core::sequence::SequenceNumber;
-
+use super::fake::{Fake, poll_at_once, record, reply, start};
 use super::*;
-use crate::source::kinesis::{ListedShard, Listing, Reply, StreamRecord};
 
 const RECORD: usize = 1024 * 1024;
 
-/// A stream that always has more: one record of a mebibyte a reply. It counts the replies that nobody has taken yet.
+/// Of a stream that always has more, one record of a mebibyte a reply: the replies that nobody has taken yet.
 #[derive(Debug, Default)]
 struct Endless {
     outstanding: AtomicUsize,
@@ -19,66 +16,15 @@ struct Endless {
     reads: AtomicUsize,
 }
 
-#[async_trait]
-impl StreamClient for Endless {
-    fn name(&self) -> &str {
-        "endless"
-    }
-
-    async fn describe(&self) -> Result<StreamDescription, StreamError> {
-        Ok(StreamDescription {
-            created_millis: 1,
-            is_active: true,
-            retention_hours: 24,
-        })
-    }
-
-    async fn list_shards(&self, _: Listing) -> Result<Vec<ListedShard>, StreamError> {
-        Ok(Vec::new())
-    }
-
-    async fn iterator(&self, _: &str, _: &Position) -> Result<String, StreamError> {
-        Ok("0".to_owned())
-    }
-
-    async fn get_records(&self, iterator: &str, _: i32) -> Result<Reply, StreamError> {
-        let number: u64 = iterator.parse().unwrap();
-        self.reads.fetch_add(1, Ordering::SeqCst);
-        let now = self.outstanding.fetch_add(1, Ordering::SeqCst) + 1;
-        self.most.fetch_max(now, Ordering::SeqCst);
-        let record = StreamRecord {
-            sequence: SequenceNumber::from(number),
-            arrival: Micros(0),
-            data: Bytes::from(vec![0; RECORD]),
-        };
-        Ok(Reply {
-            records: vec![record],
-            next: Some((number + 1).to_string()),
-            millis_behind_latest: 1_000,
-            children: Vec::new(),
-        })
-    }
-}
-
 fn begin(stream: &Arc<Endless>, budget: &ReadBudget, shard: &str) -> mpsc::Receiver<Input> {
-    let clock = Clock::system();
-    let client: Arc<dyn StreamClient> = stream.clone();
-    let guard = Arc::new(IncarnationGuard::new(client, clock.clone(), 1));
-    let start = PollStart {
-        shard: shard.to_owned(),
-        position: Position::TrimHorizon,
-        read_through: None,
-        retention: Duration::from_secs(24 * 3_600),
-        on_data_loss: OnDataLoss::Fail,
-        budget: budget.clone(),
-    };
-    let at_once = ReaderSettings {
-        interval: Duration::ZERO,
-        idle_interval: Duration::ZERO,
-        bytes_per_second: u64::MAX,
-        limit: 10_000,
-    };
-    poll_kinesis(guard, clock, start, at_once)
+    let counts = stream.clone();
+    let client = Fake::new(move |number| {
+        counts.reads.fetch_add(1, Ordering::SeqCst);
+        let now = counts.outstanding.fetch_add(1, Ordering::SeqCst) + 1;
+        counts.most.fetch_max(now, Ordering::SeqCst);
+        reply(number, Some(record(number, Micros(0), RECORD)), 1_000)
+    });
+    poll_at_once(client, start(shard, budget.clone()))
 }
 
 /// Takes what comes next, as a runner does, and lets go of it.

@@ -3,7 +3,7 @@
 //! Owns putting together what chains say (heads) and what members say (infos), and asking the core. Facts may be old:
 //! a wrong one costs a take that loses or a shard that waits for a heartbeat, never a figure.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use stockstream_core::lineage::{Decision, Head, plan};
@@ -19,7 +19,7 @@ use super::Coordinator;
 use crate::observe::ConditionStatus;
 
 /// An owner that a chain names, but whose info doesn't name the shard, is believed for so many heartbeats after the
-/// chain was read: it may have taken the shard a moment ago.
+/// chain was first seen so: it may have taken the shard a moment ago.
 const BELIEVED_HEARTBEATS: u32 = 2;
 
 /// What one member says of one shard.
@@ -30,14 +30,25 @@ pub(super) struct Claim {
     ended: bool,
 }
 
-/// What members say of shards, and since when chains are known.
+/// What members say of shards, and since when chains are known as they are.
 #[derive(Debug)]
 pub(super) struct Claims {
     by_shard: BTreeMap<String, Claim>,
     /// Claims up to this epoch no longer hold: their owner has said so.
     void: BTreeMap<String, u64>,
-    loaded: BTreeMap<String, Instant>,
+    changed: BTreeMap<String, Instant>,
     believed_until: Option<Instant>,
+}
+
+/// What a member says of the shards that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// Nothing any more.
+    Dead,
+    /// It lives, and its info couldn't be read yet.
+    Unheard,
+    /// What is in its info.
+    Heard,
 }
 
 /// What a new view of the members calls for.
@@ -57,13 +68,13 @@ impl Claims {
         Claims {
             by_shard: BTreeMap::new(),
             void: BTreeMap::new(),
-            loaded: heads.keys().map(|shard| (shard.clone(), now)).collect(),
+            changed: heads.keys().map(|shard| (shard.clone(), now)).collect(),
             believed_until: None,
         }
     }
 
-    pub(super) fn loaded(&mut self, shard: &str, now: Instant) {
-        self.loaded.insert(shard.to_owned(), now);
+    pub(super) fn changed(&mut self, shard: &str, now: Instant) {
+        self.changed.insert(shard.to_owned(), now);
     }
 
     /// The owner of this epoch has given the shard up.
@@ -135,12 +146,12 @@ impl Claims {
             .is_some_and(|claim| !claim.ended && live(&claim.member))
     }
 
-    /// The member that holds a shard or held it last; `None` when it was given up.
+    /// The member that holds a shard or held it last; `None` when it was given up. `says` tells what is known of a member.
     fn owner(
         &mut self,
         shard: &str,
         head: Option<&Head>,
-        is_live: impl Fn(&str) -> bool,
+        says: impl Fn(&str) -> Says,
         believed: Duration,
     ) -> Option<String> {
         let known = head.map_or(0, |head| head.epoch);
@@ -148,19 +159,28 @@ impl Claims {
             return Some(claim.member.clone());
         }
         let head = head.filter(|head| !head.owner.is_empty())?;
-        if !is_live(&head.owner) {
+        let says = says(&head.owner);
+        if says == Says::Dead {
             return Some(head.owner.clone());
         }
         if self.void.get(shard).is_some_and(|void| *void >= head.epoch) {
             return None;
         }
-        let until = *self.loaded.get(shard)? + believed;
+        if says == Says::Unheard {
+            return Some(head.owner.clone());
+        }
+        let until = *self.changed.get(shard)? + believed;
         if until <= Instant::now() {
             return None;
         }
         self.believed_until = Some(self.believed_until.map_or(until, |at| at.min(until)));
         Some(head.owner.clone())
     }
+}
+
+/// A member id is its worker's name and the process's id.
+fn name_of(member: &str) -> &str {
+    member.rsplit_once('-').map_or("", |(name, _)| name)
 }
 
 /// The infos of members that read the same life of the stream, and can be believed.
@@ -196,12 +216,12 @@ impl Coordinator<'_> {
             {
                 held.orders.send_replace(Orders::Leave);
             }
-            self.stuck.remove(&shard);
+            self.stuck.seen(&shard, epoch);
             if let Some(head) = self.started.heads.get_mut(&shard) {
                 head.epoch = epoch;
                 head.owner = owner;
             }
-            self.claims.loaded(&shard, Instant::now());
+            self.claims.changed(&shard, Instant::now());
         }
         for shard in changes.refresh {
             self.refresh(&shard);
@@ -212,7 +232,8 @@ impl Coordinator<'_> {
         self.want_decision();
     }
 
-    /// Live members, this one included.
+    /// Live members, this one included. One whose info couldn't be read yet takes nothing and is asked for nothing, but
+    /// what is its own stays so.
     pub(super) fn members(&self, view: &View) -> BTreeMap<String, MemberFacts> {
         let facts = |info: &MemberInfo| MemberFacts {
             name: info.name.clone(),
@@ -220,15 +241,21 @@ impl Coordinator<'_> {
             reads: info.reads,
             since: info.since,
         };
-        let live: BTreeSet<&String> = view
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.is_live)
-            .map(|(member, _)| member)
-            .collect();
-        let mut members: BTreeMap<String, MemberFacts> = infos(view)
-            .filter(|info| live.contains(&info.member))
-            .map(|info| (info.member.clone(), facts(info)))
+        let unheard = |member: &str| MemberFacts {
+            name: name_of(member).to_owned(),
+            draining: true,
+            reads: view.me.reads,
+            since: view.me.since,
+        };
+        let live = view.peers.iter().filter(|(_, peer)| peer.is_live);
+        let mut members: BTreeMap<String, MemberFacts> = live
+            .filter_map(|(member, peer)| match &peer.info {
+                None => Some((member.clone(), unheard(member))),
+                Some(info) if info.incarnation == view.me.incarnation => {
+                    Some((member.clone(), facts(info)))
+                }
+                Some(_) => None,
+            })
             .collect();
         let mut me = facts(&view.me);
         me.draining = self.draining;
@@ -316,27 +343,26 @@ impl Coordinator<'_> {
     ) -> ShardFacts {
         let head = self.started.heads.get(shard);
         let format = head.map(|head| head.format);
-        let mine = self.held.contains_key(shard) || self.stuck.contains_key(shard);
+        let mine = self.held.contains_key(shard) || self.stuck.contains(shard);
         let believed = self.company.heartbeat * BELIEVED_HEARTBEATS;
+        let view = self.membership.view.borrow();
+        let says = |member: &str| match view.peers.get(member) {
+            _ if !members.contains_key(member) => Says::Dead,
+            Some(peer) if peer.info.is_none() => Says::Unheard,
+            _ => Says::Heard,
+        };
         let owner = if mine {
             Some(me.to_owned())
         } else {
             self.claims
-                .owner(shard, head, |member| members.contains_key(member), believed)
+                .owner(shard, head, says, believed)
                 // What this worker doesn't hold it has given up, or never had.
                 .filter(|owner| owner != me)
         };
-        let view = self.membership.view.borrow();
         let owner_name = owner.as_ref().map(|owner| {
             let info = view.peers.get(owner).and_then(|peer| peer.info.as_ref());
             let known = info.map(|info| info.name.clone());
-            // A member id is its worker's name and the process's id.
-            known.unwrap_or_else(|| {
-                owner
-                    .rsplit_once('-')
-                    .map_or("", |(name, _)| name)
-                    .to_owned()
-            })
+            known.unwrap_or_else(|| name_of(owner).to_owned())
         });
         ShardFacts {
             owner,
@@ -345,7 +371,7 @@ impl Coordinator<'_> {
         }
     }
 
-    fn state_lost(&mut self, shard: String) {
+    pub(super) fn state_lost(&mut self, shard: String) {
         let context = &self.started.context;
         let url = context.state.url_of(&context.keys.started());
         self.fail(PipelineError::StateLost { shard, url });
@@ -353,14 +379,7 @@ impl Coordinator<'_> {
 
     /// Tries again what couldn't go on.
     fn retry_stuck(&mut self, doings: &BTreeMap<String, Decision>) {
-        let now = Instant::now();
-        let due: Vec<String> = self
-            .stuck
-            .iter()
-            .filter(|(_, stuck)| stuck.retry_at <= now)
-            .map(|(shard, _)| shard.clone())
-            .collect();
-        for shard in due {
+        for shard in self.stuck.due() {
             if let Some(decision) = doings.get(&shard) {
                 self.open(&shard, decision.clone());
             }

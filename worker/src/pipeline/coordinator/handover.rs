@@ -25,6 +25,9 @@ const TOLD_AT_ONCE: usize = 16;
 /// A member that lives and doesn't hear so many offers can't be reached: it finds the shard in the listing.
 const UNHEARD_OFFERS: u32 = 3;
 
+/// A worker that goes waits at most so long for peers that don't answer.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 impl Coordinator<'_> {
     /// Offers a shard to its successor, or, without one, brings it to rest.
     pub(super) fn give_away(&mut self, shard: &str, successor: Option<String>) {
@@ -107,7 +110,7 @@ impl Coordinator<'_> {
             return;
         };
         let peers = self.company.peers.clone();
-        ambient::spawn_in(&mut self.jobs, async move {
+        ambient::spawn_in(&mut self.words, async move {
             let nudge = Nudge::Released {
                 shard: shard.clone(),
                 epoch,
@@ -115,8 +118,15 @@ impl Coordinator<'_> {
             if let Err(error) = peers.nudge(&address, &token, &nudge).await {
                 tracing::debug!(event = "release_untold", shard, cause = %error, "the listing tells it");
             }
-            Job::Told
         });
+    }
+
+    /// Before a worker goes: what was released a moment ago is to be taken at once.
+    pub(super) async fn finish_telling(&mut self) {
+        let told = async { while self.words.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, told).await.is_err() {
+            tracing::debug!(event = "words_dropped", "the listing tells them");
+        }
     }
 
     /// A peer's word. Each is a hint only.
@@ -144,7 +154,7 @@ impl Coordinator<'_> {
             .filter_map(|(member, _)| view.contact(member))
             .collect();
         let peers = self.company.peers.clone();
-        ambient::spawn_in(&mut self.jobs, async move {
+        ambient::spawn_in(&mut self.words, async move {
             let nudge = Nudge::Ended { shards };
             for some in contacts.chunks(TOLD_AT_ONCE) {
                 let tell = some
@@ -156,7 +166,6 @@ impl Coordinator<'_> {
                     }
                 }
             }
-            Job::Told
         });
     }
 

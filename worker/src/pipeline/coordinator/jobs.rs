@@ -2,29 +2,26 @@
 //!
 //! Owns these requests and what their results mean for the coordinator.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use stockstream_core::chain::ShardChain;
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::lineage::{Decision, Head};
 use stockstream_core::sequence::Position;
 use stockstream_core::time::Micros;
-use stockstream_crds::spec::OnDataLoss;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use super::super::actions::load_newest_bytes;
 use super::super::context::Context;
 use super::super::error::PipelineError;
-use super::super::feed::{IncarnationGuard, Input, PollStart, poll_kinesis};
+use super::super::feed::{PollStart, poll_kinesis};
 use super::super::first::first_version;
 use super::super::shard::{Charge, Orders, ShardRunner, StartFeed};
 use super::{Coordinator, Held};
 use crate::ambient;
 use crate::failpoint::{Point, meet};
 use crate::observe::Event;
-use crate::source::kinesis::{ListedShard, Listing, ReaderSettings, StreamError};
+use crate::source::kinesis::{ListedShard, ReaderSettings, StreamError};
 
 /// After a store or stream that failed for a moment.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
@@ -43,16 +40,16 @@ pub(super) enum Job {
     Marked(Result<(), PipelineError>),
     /// Chains that are tombstones now.
     Buried(Vec<String>),
-    /// Nothing more to do.
-    Told,
 }
 
 /// What a shard is taken from.
 pub(super) enum Opening {
-    /// Take it from here. True when the stream no longer lists the shard.
-    Take(Box<Checkpoint>, bool),
-    /// There is nothing to take: how its chain stands, if it has one.
-    Nothing(Option<Head>),
+    /// Take it from here.
+    Take(Box<Checkpoint>),
+    /// There is nothing to take: how its chain stands.
+    Nothing(Head),
+    /// It has no chain, though somebody has said that it has one.
+    Gone,
 }
 
 impl Coordinator<'_> {
@@ -69,12 +66,9 @@ impl Coordinator<'_> {
         self.opening.insert(shard.to_owned());
         let (shard, context) = (shard.to_owned(), self.started.context.clone());
         let facts = OpenFacts {
-            guard: self.started.guard.clone(),
             roots: self.started.roots.clone(),
             before: self.started.before.clone(),
             listing: self.listing.clone(),
-            on_data_loss: self.started.on_data_loss,
-            retention: self.started.retention,
         };
         ambient::spawn_in(&mut self.jobs, async move {
             let opened = facts.open(&context, &shard, decision).await;
@@ -121,14 +115,19 @@ impl Coordinator<'_> {
                 if again {
                     self.read_head(shard.clone(), Duration::ZERO);
                 }
-                if let Some(head) = head {
-                    let before = self.started.heads.get(&shard);
-                    let was_open = before.is_none_or(|before| !before.position.is_final());
-                    if was_open && head.position == Position::ShardEnd {
-                        // Who read it may have finished it and forgotten it between two listings of the members.
-                        self.list_for_children();
+                let before = self.started.heads.get(&shard);
+                let was_open = before.is_none_or(|before| !before.position.is_final());
+                match head {
+                    Some(head) => {
+                        if was_open && head.position == Position::ShardEnd {
+                            // Who read it may have finished it and forgotten it between two listings of the members.
+                            self.list_for_children();
+                        }
+                        self.learn(shard, head);
                     }
-                    self.learn(shard, head);
+                    None if before.is_some() => self.chain_is_gone(shard),
+                    // A peer is about to begin it.
+                    None => {}
                 }
             }
             Err(error) => {
@@ -154,7 +153,6 @@ impl Coordinator<'_> {
             Job::Offered(shard, successor, accepted) => self.offered(&shard, successor, accepted),
             Job::Marked(marked) => self.marked(marked),
             Job::Buried(shards) => self.buried.extend(shards),
-            Job::Told => {}
         }
     }
 
@@ -162,16 +160,14 @@ impl Coordinator<'_> {
         self.opening.remove(&shard);
         self.want_decision();
         let begun = match opened {
-            Ok(Opening::Nothing(Some(head))) => return self.learn(shard, head),
-            Ok(Opening::Nothing(None)) => return,
-            Ok(Opening::Take(..)) if self.halt == Orders::Stop => return,
-            Ok(Opening::Take(newest, unlisted)) => self.start_runner(*newest, unlisted),
+            Ok(Opening::Nothing(head)) => return self.learn(shard, head),
+            Ok(Opening::Gone) => return self.chain_is_gone(shard),
+            Ok(Opening::Take(_)) if self.halt == Orders::Stop => return,
+            Ok(Opening::Take(newest)) => self.start_runner(*newest),
             Err(error) => Err(error),
         };
         match begun {
-            Ok(()) => {
-                self.stuck.remove(&shard);
-            }
+            Ok(()) => self.stuck.taken(&shard),
             Err(error) if error.is_transient() || error.is_newer_format() => {
                 tracing::warn!(event = "take_failed", shard, cause = %error, "trying again");
                 if error.is_newer_format() {
@@ -189,12 +185,19 @@ impl Coordinator<'_> {
         }
     }
 
-    fn start_runner(&mut self, newest: Checkpoint, unlisted: bool) -> Result<(), PipelineError> {
+    /// A chain that was there has no version any more: nothing of ours removes its last one. A new one would publish
+    /// again what is out already.
+    fn chain_is_gone(&mut self, shard: String) {
+        if self.started.heads.contains_key(&shard) {
+            return self.state_lost(shard);
+        }
+        // Only a peer's word says that there is a chain.
+        self.waits.pause(&shard, 0, Instant::now() + TRY_AGAIN);
+    }
+
+    fn start_runner(&mut self, newest: Checkpoint) -> Result<(), PipelineError> {
         let shard = newest.shard.clone();
-        let feed = match unlisted {
-            true => end_of_unlisted(),
-            false => self.kinesis_feed(&shard),
-        };
+        let feed = self.kinesis_feed(&shard);
         let (orders, told) = watch::channel(self.halt);
         let charge = Charge {
             orders: told,
@@ -284,12 +287,9 @@ impl Coordinator<'_> {
 
 /// What opening a shard needs, apart from the coordinator's own.
 struct OpenFacts {
-    guard: Arc<IncarnationGuard>,
     roots: stockstream_core::lineage::Roots,
     before: Vec<Checkpoint>,
     listing: Vec<stockstream_core::lineage::ShardInfo>,
-    on_data_loss: OnDataLoss,
-    retention: Duration,
 }
 
 impl OpenFacts {
@@ -302,24 +302,16 @@ impl OpenFacts {
         if let Some(newest) = load_newest_bytes(context, shard).await? {
             let head = newest.head()?;
             if head.position.is_final() && head.drained {
-                return Ok(Opening::Nothing(Some(head)));
+                return Ok(Opening::Nothing(head));
             }
             if !context.reads.read(head.format) {
                 // A newer release has taken it meanwhile.
-                return Ok(Opening::Nothing(Some(head)));
+                return Ok(Opening::Nothing(head));
             }
-            let newest = newest.decode()?;
-            let unlisted = !head.position.is_final()
-                && !self.listing.iter().any(|listed| listed.id == shard)
-                && self.is_unlisted(shard).await?;
-            if unlisted {
-                self.judge_unlisted(context, shard, &newest).await?;
-            }
-            return Ok(Opening::Take(Box::new(newest), unlisted));
+            return Ok(Opening::Take(Box::new(newest.decode()?)));
         }
         match decision {
-            // Somebody else's head was known, and its chain is gone: what remains is decided afresh.
-            Decision::Ready | Decision::EndUnlisted => Ok(Opening::Nothing(None)),
+            Decision::Ready | Decision::EndUnlisted => Ok(Opening::Gone),
             _ => first_version(
                 context,
                 shard,
@@ -329,49 +321,7 @@ impl OpenFacts {
                 &self.before,
             )
             .await
-            .map(|first| Opening::Take(Box::new(first), false)),
+            .map(|first| Opening::Take(Box::new(first))),
         }
     }
-
-    /// The chain may be newer than the last listing: only one made after it was read can tell.
-    async fn is_unlisted(&self, shard: &str) -> Result<bool, PipelineError> {
-        let listed = self.guard.client().list_shards(Listing::All).await?;
-        Ok(!listed.iter().any(|listed| listed.id == shard))
-    }
-
-    /// A shard that the stream no longer lists: what wasn't read of it is lost.
-    async fn judge_unlisted(
-        &self,
-        context: &Context,
-        shard: &str,
-        newest: &Checkpoint,
-    ) -> Result<(), PipelineError> {
-        if !self.guard.confirm(context.clock.monotonic()).await? {
-            let found = self.guard.describe().await?;
-            return Err(self.guard.changed(format!("k{}", found.created_millis)));
-        }
-        if self.on_data_loss == OnDataLoss::Continue {
-            return Ok(());
-        }
-        let unread = newest
-            .read_through
-            .map_or(0, |through| context.clock.wall().0 - through.0);
-        Err(PipelineError::DataLost {
-            shard: shard.to_owned(),
-            paused: unread / 1_000_000,
-            retention: crate::clock::micros(self.retention) / 1_000_000,
-        })
-    }
-}
-
-/// A shard that the stream no longer lists has nothing to read.
-fn end_of_unlisted() -> StartFeed {
-    Box::new(|chain: &mut ShardChain| {
-        chain.note_loss(0);
-        let (sender, receiver) = mpsc::channel(1);
-        let children = Vec::new();
-        // The channel was made with room for one.
-        let _ = sender.try_send(Input::Closed { children });
-        Ok(receiver)
-    })
 }

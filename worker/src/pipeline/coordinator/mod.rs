@@ -8,6 +8,7 @@ mod facts;
 mod handover;
 mod jobs;
 mod listing;
+mod stuck;
 mod tombstones;
 mod upkeep;
 mod waits;
@@ -32,6 +33,7 @@ use crate::clock::micros;
 use crate::observe::{Event, PipelinePhase};
 use facts::Claims;
 use jobs::Job;
+use stuck::Stuck;
 use waits::Waits;
 
 /// What a worker brings along to live with others.
@@ -68,20 +70,6 @@ struct Held {
     settles_at: Instant,
 }
 
-/// A shard of this worker's that can't go on.
-#[derive(Debug)]
-struct Stuck {
-    epoch: u64,
-    since: Micros,
-    reason: String,
-    times: u32,
-    retry_at: Instant,
-}
-
-/// Between two attempts at a shard that can't go on: doubling.
-const FIRST_RETRY: Duration = Duration::from_secs(10);
-const LONGEST_RETRY: Duration = Duration::from_secs(300);
-
 /// Decisions are made at most this often: each looks at all shards.
 const DECIDE_EVERY: Duration = Duration::from_millis(50);
 
@@ -98,8 +86,10 @@ pub struct Coordinator<'a> {
     halt: Orders,
     runners: JoinSet<(String, (Ended, Head))>,
     held: BTreeMap<String, Held>,
-    stuck: BTreeMap<String, Stuck>,
+    stuck: Stuck,
     jobs: JoinSet<Job>,
+    /// What peers are being told.
+    words: JoinSet<()>,
     /// Shards that a job is opening or looking at.
     opening: BTreeSet<String>,
     /// True when it was asked for again meanwhile.
@@ -178,8 +168,9 @@ impl<'a> Coordinator<'a> {
             halt: Orders::Run,
             runners: JoinSet::new(),
             held: BTreeMap::new(),
-            stuck: BTreeMap::new(),
+            stuck: Stuck::default(),
             jobs: JoinSet::new(),
+            words: JoinSet::new(),
             opening: BTreeSet::new(),
             refreshing: BTreeMap::new(),
             waits: Waits::default(),
@@ -224,6 +215,7 @@ impl<'a> Coordinator<'a> {
             }
             self.wait().await;
         }
+        self.finish_telling().await;
         self.membership.stop();
         if let Err(error) = leave(&context.state, &context.member).await {
             tracing::warn!(event = "leave_failed", cause = %error, "the other workers find out by its missing beats");
@@ -259,6 +251,11 @@ impl<'a> Coordinator<'a> {
                 Ok(job) => self.job_done(job),
                 Err(error) => self.fail(PipelineError::Task { detail: error.to_string() }),
             },
+            Some(told) = self.words.join_next() => {
+                if let Err(error) = told {
+                    self.fail(PipelineError::Task { detail: error.to_string() });
+                }
+            }
             Ok(()) = self.membership.view.changed() => self.look_at_members(),
             () = tokio::time::sleep_until(wake) => self.want_decision(),
         }
@@ -270,8 +267,9 @@ impl<'a> Coordinator<'a> {
             return at.min(self.list_at);
         }
         let now = Instant::now();
-        let retries = self.stuck.values().map(|stuck| stuck.retry_at);
-        let later = retries
+        let later = self
+            .stuck
+            .retries()
             .chain(self.waits.ends())
             .chain([self.stable_at()])
             .filter(|at| *at > now);
@@ -324,7 +322,7 @@ impl<'a> Coordinator<'a> {
             return;
         }
         self.halt = Orders::Stop;
-        self.stuck.clear();
+        self.stuck.give_up();
         if self.has_company() {
             self.draining = true;
             self.write_info();
@@ -347,7 +345,7 @@ impl<'a> Coordinator<'a> {
                 held.epoch = head.epoch;
                 held.since = self.started.context.clock.wall();
                 self.waits.forget(&shard);
-                self.stuck.remove(&shard);
+                self.stuck.taken(&shard);
             }
             let ended = !held.ended && head.position == Position::ShardEnd;
             held.ended = head.position.is_final();
@@ -361,15 +359,12 @@ impl<'a> Coordinator<'a> {
     }
 
     fn learn(&mut self, shard: String, head: Head) {
-        self.claims.loaded(&shard, Instant::now());
-        if self
-            .stuck
-            .get(&shard)
-            .is_some_and(|stuck| stuck.epoch < head.epoch)
-        {
-            // Another worker goes on with it.
-            self.stuck.remove(&shard);
+        // A chain that stands as it stood says nothing new of its owner: looking again must not make it believed again.
+        let known = self.started.heads.get(&shard);
+        if known.is_none_or(|known| known.version != head.version) {
+            self.claims.changed(&shard, Instant::now());
         }
+        self.stuck.seen(&shard, head.epoch);
         self.started.heads.insert(shard, head);
         self.want_decision();
     }
@@ -414,28 +409,26 @@ impl<'a> Coordinator<'a> {
         self.want_decision();
     }
 
-    /// One shard can't go on. The others do; it stays this worker's, which tries again.
+    /// One shard can't go on. The others do; it stays this worker's, which tries again. A worker that is left with nothing
+    /// else ends, unless there are others: they would take the shard, and end by it too.
     fn shard_failed(&mut self, shard: String, epoch: u64, error: PipelineError) {
-        if self.halt == Orders::Stop || (self.held.is_empty() && self.opening.is_empty()) {
+        let idle = self.held.is_empty() && self.opening.is_empty();
+        let ends = match self.halt {
+            Orders::Run => idle && !self.has_company(),
+            Orders::Drain(_) => idle,
+            Orders::Release | Orders::Stop | Orders::Leave => true,
+        };
+        if ends {
             return self.fail(error);
         }
         let context = &self.started.context;
+        let reason = error.to_string();
         let event = Event::Failed {
-            cause: error.to_string(),
+            cause: reason.clone(),
         };
-        context.observer.emit(&event, context.clock.wall().0);
-        let times = self.stuck.get(&shard).map_or(0, |stuck| stuck.times);
-        let pause = FIRST_RETRY
-            .saturating_mul(1 << times.min(5))
-            .min(LONGEST_RETRY);
-        let stuck = Stuck {
-            epoch,
-            since: context.clock.wall(),
-            reason: error.to_string(),
-            times: times + 1,
-            retry_at: Instant::now() + pause,
-        };
-        self.stuck.insert(shard, stuck);
+        let now = context.clock.wall();
+        context.observer.emit(&event, now.0);
+        self.stuck.failed(shard, epoch, now, reason);
     }
 
     /// Stops everything: the shards finish what they have committed.
@@ -467,16 +460,7 @@ impl<'a> Coordinator<'a> {
             };
             (shard.clone(), holding)
         });
-        let stuck = self.stuck.iter().map(|(shard, stuck)| {
-            let holding = Holding {
-                epoch: stuck.epoch,
-                since: stuck.since,
-                ended: false,
-                trouble: Some(stuck.reason.chars().take(500).collect()),
-            };
-            (shard.clone(), holding)
-        });
-        let shards: BTreeMap<String, Holding> = stuck.chain(held).collect();
+        let shards: BTreeMap<String, Holding> = self.stuck.holdings().chain(held).collect();
         let draining = self.draining;
         self.membership.own.send_if_modified(|info| {
             let changed = info.shards != shards || info.draining != draining;

@@ -191,6 +191,14 @@ impl ShardReader {
         self.tip_iterator = None;
     }
 
+    /// What follows the position was trimmed: goes on with the oldest record that is left. Those before the position that
+    /// the stream may still have are handed out again.
+    pub fn go_to_horizon(&mut self) {
+        self.position = Position::TrimHorizon;
+        self.iterator = None;
+        self.tip_iterator = None;
+    }
+
     /// Looks once, without taking anything, whether there is anything after the position: `Some` with the sending time
     /// when the reply was empty and at the tip.
     ///
