@@ -606,6 +606,11 @@ impl ShardChain {
             && !self.state.is_dirty()
     }
 
+    /// True when the shard has been read to its end, and only the registering of partitions is left.
+    pub fn waits_for_catalog(&self) -> bool {
+        self.state.position().is_final() && self.is_settled() && !self.unregistered.is_empty()
+    }
+
     /// True when the owner that was told to finish, or has read the shard to its end, has nothing left to do.
     pub fn is_done(&self) -> bool {
         if self.releasing {

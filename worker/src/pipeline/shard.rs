@@ -223,6 +223,10 @@ impl ShardRunner {
             self.apply_waiting();
             self.start_collecting();
             self.registering.start(&self.chain);
+            if self.chain.waits_for_catalog() {
+                // Nothing of its own is left to get on with, and the catalog has a condition of its own.
+                self.context.progress.note(&self.shard);
+            }
             self.watch.look(&self.chain);
             self.wait().await?;
         }

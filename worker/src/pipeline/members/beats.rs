@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::StreamExt as _;
 use stockstream_core::layout::{MEMBERS, member_beat, member_info, member_of};
 use stockstream_core::member::{LeaseTiming, MemberInfo, MemberView, Seen, Watch};
 use stockstream_core::time::Monotonic;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::peers::Peers;
 use super::probes::probe_peers;
@@ -202,13 +203,11 @@ impl Membership {
         loop {
             tokio::select! {
                 biased;
-                changed = self.own.changed() => {
-                    if changed.is_err() {
-                        return;
-                    }
-                    tokio::time::sleep(GATHER).await;
-                    self.info_due = true;
-                    self.note("info", Self::write_info).await;
+                // First: however often this worker's info changes, nothing holds up the beats for longer than one request.
+                () = sleep_until(next) => {
+                    self.round().await;
+                    // From the end of the round: listings must lie a heartbeat apart.
+                    next = Instant::now() + self.heartbeat;
                 }
                 Some(member) = self.dead.recv() => {
                     let now = self.clock.monotonic();
@@ -217,20 +216,24 @@ impl Membership {
                         self.show();
                     }
                 }
-                () = sleep_until(next) => {
-                    self.round().await;
-                    // From the end of the round: listings must lie a heartbeat apart.
-                    next = Instant::now() + self.heartbeat;
+                changed = self.own.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(GATHER).await;
+                    self.info_due = true;
+                    self.note("info", Self::write_info).await;
                 }
             }
         }
     }
 
     async fn round(&mut self) {
+        let beaten = self.note("beat", Self::beat).await;
         if self.info_due {
             self.note("info", Self::write_info).await;
         }
-        if self.note("beat", Self::beat).await {
+        if beaten {
             self.note("listing", Self::list).await;
         }
     }
@@ -314,33 +317,34 @@ impl Membership {
         Ok(())
     }
 
+    /// Reads infos for as long as one request may take; what isn't read by then is read after the next listing. Hundreds
+    /// of them, or a slow store, don't hold up the beats.
     async fn read_infos(&mut self, fetch: Vec<(String, String)>) {
-        for some in fetch.chunks(READ_AT_ONCE) {
-            let reads = some.iter().map(|(member, _)| {
-                let (store, key) = (self.store.clone(), member_info(member));
-                async move { store.get(&key).await }
-            });
-            let read = futures::future::join_all(reads).await;
-            for ((member, tag), read) in some.iter().zip(read) {
-                let info = match read {
-                    Ok(Some(bytes)) => {
-                        MemberInfo::decode(&bytes).map_err(|error| error.to_string())
-                    }
-                    Ok(None) => continue,
-                    Err(error) => Err(error.to_string()),
-                };
-                match info {
-                    Ok(info) => {
-                        let now = self.clock.monotonic();
-                        self.watch.info_read(member, tag.clone(), info, now);
-                    }
-                    Err(cause) => tracing::warn!(
-                        event = "member_unread",
-                        member,
-                        cause,
-                        "trying again at the next heartbeat"
-                    ),
+        let by = Instant::now() + self.heartbeat.max(LEAST_TIME);
+        let store = self.store.clone();
+        let mut reads = futures::stream::iter(fetch)
+            .map(|(member, tag)| {
+                let (store, key) = (store.clone(), member_info(&member));
+                async move { (member, tag, store.get(&key).await) }
+            })
+            .buffer_unordered(READ_AT_ONCE);
+        while let Ok(Some((member, tag, read))) = timeout_at(by, reads.next()).await {
+            let info = match read {
+                Ok(Some(bytes)) => MemberInfo::decode(&bytes).map_err(|error| error.to_string()),
+                Ok(None) => continue,
+                Err(error) => Err(error.to_string()),
+            };
+            match info {
+                Ok(info) => {
+                    let now = self.clock.monotonic();
+                    self.watch.info_read(&member, tag, info, now);
                 }
+                Err(cause) => tracing::warn!(
+                    event = "member_unread",
+                    member,
+                    cause,
+                    "trying again at the next heartbeat"
+                ),
             }
         }
     }
