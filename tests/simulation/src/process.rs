@@ -47,6 +47,8 @@ pub struct Surroundings {
     pub network: Arc<Network>,
     /// Which workers can be reached where.
     pub town: Town,
+    /// None can be reached by another.
+    pub are_strangers: bool,
     /// Who looks on.
     pub watch: Arc<Watch>,
 }
@@ -142,7 +144,7 @@ impl Process {
         let company = Company {
             heartbeat: state.heartbeat,
             expiry: state.expiry,
-            address: Some(address.clone()),
+            address: (!around.are_strangers).then(|| address.clone()),
             peers: Arc::new(SimulatedPeers {
                 network: around.network.clone(),
                 link: link.clone(),

@@ -26,8 +26,12 @@ use crate::stream::STREAM;
 use crate::trace::Trace;
 use crate::watch::{Outcome, Recovery, Watch};
 
-/// A shard that has ticks to read is read within this, while a worker runs undisturbed.
-const SILENCE: Duration = Duration::from_secs(25);
+/// A shard that has ticks to read is read within three expiries, after which even a neglected one is taken, and this, while
+/// a worker runs undisturbed.
+const SILENCE_BEYOND_EXPIRIES: Duration = Duration::from_secs(10);
+
+/// A stream refuses to be read from a time that is yet to come, and is asked again within this, in milliseconds.
+const BEGUN_WITHIN: i64 = 10_000;
 
 /// What the release before can't read is written again within this, once a worker of it has joined; its start takes a
 /// while where requests fail.
@@ -151,6 +155,7 @@ impl Run {
             objects: Arc::default(),
             network: Arc::new(Network::new(seed, trace.clone(), scenario.weather)),
             town: Town::default(),
+            are_strangers: scenario.are_strangers,
             watch: Arc::new(Watch::new(
                 trace.clone(),
                 scenario.keep_versions,
@@ -207,6 +212,12 @@ impl Run {
         while Instant::now() < landed {
             self.step(Duration::from_millis(250)).await;
         }
+        // A shard that nobody takes must not wait for the one worker that ends the run.
+        let (healed, give_up) = (self.around.world.millis(), self.director.disturbed);
+        let give_up = give_up.max(landed) + 4 * self.scenario.expiry + 2 * SILENCE_BEYOND_EXPIRIES;
+        while !self.has_read_through(healed) && Instant::now() < give_up {
+            self.step(Duration::from_millis(250)).await;
+        }
         self.producer.stop.store(true, Ordering::SeqCst);
         let _ = producing.await;
         self.finish().await;
@@ -249,14 +260,31 @@ impl Run {
         if !self.director.runs(Release::Newest) && self.around.watch.in_newest_format().is_some() {
             return;
         }
+        let now = self.around.world.millis();
+        let begins = self.around.watch.begins() + BEGUN_WITHIN;
+        let limit = 3 * self.scenario.expiry + SILENCE_BEYOND_EXPIRIES;
+        for (shard, arrival) in self.unread() {
+            let waited = u64::try_from(now - arrival.max(begins)).unwrap_or(0);
+            let waited = Duration::from_millis(waited).min(calm);
+            self.silence = self.silence.max(waited);
+            if waited > limit {
+                self.around.watch.fault(format!(
+                    "{shard} has been silent for {waited:?} though a worker lives and nothing is disturbed"
+                ));
+            }
+        }
+    }
+
+    /// Shards with records that no version says are read: when the oldest of each arrived, in milliseconds. None while
+    /// it isn't known what is owed.
+    fn unread(&self) -> Vec<(String, i64)> {
         let mut oracle = lock(&self.oracle);
         if !oracle.catch_up(&self.around.objects) {
-            return;
+            return Vec::new();
         }
-        let now = self.around.world.millis();
-        for (shard, owed) in oracle.owed() {
+        let oldest = |(shard, owed): (&String, &Vec<(i64, String)>)| {
             let unread = match self.around.watch.chain(shard).map(|chain| chain.position) {
-                Some(Position::ShardEnd | Position::StreamGone) => continue,
+                Some(Position::ShardEnd | Position::StreamGone) => None,
                 Some(Position::After(sequence)) => {
                     let sequence = sequence.to_string();
                     let read = owed.partition_point(|(_, other)| *other <= sequence);
@@ -264,15 +292,14 @@ impl Run {
                 }
                 _ => owed.first(),
             };
-            let Some((arrival, _)) = unread else { continue };
-            let waited = Duration::from_millis(u64::try_from(now - arrival).unwrap_or(0)).min(calm);
-            self.silence = self.silence.max(waited);
-            if waited > SILENCE {
-                self.around.watch.fault(format!(
-                    "{shard} has been silent for {waited:?} though a worker lives and nothing is disturbed"
-                ));
-            }
-        }
+            unread.map(|(arrival, _)| (shard.clone(), *arrival))
+        };
+        oracle.owed().iter().filter_map(oldest).collect()
+    }
+
+    /// True when what arrived before this, in milliseconds, is read of every shard.
+    fn has_read_through(&self, millis: i64) -> bool {
+        self.unread().iter().all(|(_, arrival)| *arrival >= millis)
     }
 
     /// Whoever is there must be able to go on with every shard: the newest format isn't kept while somebody doesn't read

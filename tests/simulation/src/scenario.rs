@@ -36,6 +36,8 @@ pub struct Scenario {
     pub shards: i64,
     /// Nothing goes wrong but that processes die and are told to stop, one after another: recovery is measured.
     pub is_measured: bool,
+    /// Workers can't reach one another: neither probes nor words arrive, and only the store tells of the others.
+    pub are_strangers: bool,
     /// Tickers.
     pub tickers: Vec<String>,
     /// Workers that should run.
@@ -63,6 +65,12 @@ impl Scenario {
         let (heartbeat, expiry) = match random.chance(200) {
             true => (2_000, 6_000),
             false => (500, 1_500),
+        };
+        let is_measured = Random::of(seed, "measured").chance(150);
+        let two_releases = Random::of(seed, "releases").chance(150) && !is_measured;
+        let (heartbeat, expiry) = match Random::of(seed, "slow lease").chance(80) {
+            true if !is_measured && !two_releases => (7_000, 21_000),
+            _ => (heartbeat, expiry),
         };
         let keep_versions = of(&mut random, &[2, 4]);
         let shards = of(&mut random, &[1, 2, 2, 3]);
@@ -94,7 +102,6 @@ impl Scenario {
         );
         let tickers = of(&mut random, &[3, 4, 6]);
         let bad = |random: &mut Random, most: i64| random.between(0, most).unsigned_abs();
-        let is_measured = Random::of(seed, "measured").chance(150);
         let weather = match random.chance(250) || is_measured {
             true => Weather::default(),
             false => Weather {
@@ -106,13 +113,13 @@ impl Scenario {
                 odd: bad(&mut random, 20),
             },
         };
-        let two_releases = Random::of(seed, "releases").chance(150) && !is_measured;
         // What a rollback calls for takes a while: it must not always be disturbed before.
         let is_patient = two_releases && Random::of(seed, "patience").chance(500);
         Scenario {
             newest_yaml: format!("{yaml}    format: {FORMAT}\n"),
             two_releases,
             is_measured,
+            are_strangers: Random::of(seed, "strangers").chance(120) && !is_measured,
             yaml,
             rules: Rules {
                 window: window * 1_000,

@@ -75,6 +75,7 @@ pub struct Watch {
 struct Seen {
     faults: Vec<String>,
     chains: BTreeMap<String, Chain>,
+    begins: i64,
     sealed: BTreeSet<Batch>,
     rows: BTreeMap<(String, i64), (Row, String)>,
     rejects: BTreeMap<(String, String), (String, String)>,
@@ -133,6 +134,12 @@ impl Watch {
     /// What was wrong so far.
     pub fn faults(&self) -> Vec<String> {
         lock(&self.seen).faults.clone()
+    }
+
+    /// The latest time, in milliseconds, at which the reading of a root begins: ahead of the true time when the worker that
+    /// chose it had a calendar that was ahead.
+    pub fn begins(&self) -> i64 {
+        lock(&self.seen).begins
     }
 
     /// A shard's chain, if there is one.
@@ -553,6 +560,9 @@ impl Seen {
                 shard: shard.to_owned(),
                 version: batch.version,
             });
+        }
+        if let Position::AtTimestamp(millis) = checkpoint.position {
+            self.begins = self.begins.max(millis);
         }
         self.chains.insert(
             shard.to_owned(),

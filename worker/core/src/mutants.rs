@@ -40,11 +40,13 @@ pub enum Mutant {
     TakeFromTheLiving,
     /// Whoever joins that can't read the newest format, others write on in it.
     FormatNotLowered,
+    /// Whoever a chain names as its owner is believed to hold it again at each look at the chain.
+    BelievedAnew,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Mutant; 17] = [
+    pub const ALL: [Mutant; 18] = [
         Mutant::PublishBeforeCommit,
         Mutant::ResumeAt,
         Mutant::NoFloors,
@@ -62,6 +64,7 @@ impl Mutant {
         Mutant::CommitWithoutLease,
         Mutant::TakeFromTheLiving,
         Mutant::FormatNotLowered,
+        Mutant::BelievedAnew,
     ];
 }
 

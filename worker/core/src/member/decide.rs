@@ -1,8 +1,8 @@
 //! Which shards this worker takes and which it gives away.
 //!
 //! Owns the step from the plan that all workers share to one worker's own deeds: take what nobody alive holds, give
-//! away what another shall have, leave everything else. Facts may differ from worker to worker for a while; then two
-//! try to take the same shard, and its chain decides.
+//! away what another shall have, leave everything else. Facts may differ from worker to worker: then two try to take the
+//! same shard, and its chain decides; or each leaves it to the other, until one has seen it free for too long.
 
 use std::collections::BTreeMap;
 
@@ -32,6 +32,8 @@ pub struct ShardFacts {
     pub owner_name: Option<String>,
     /// The format of its newest version; `None` when it has none.
     pub format: Option<u16>,
+    /// Nobody alive has held it for so long that whoever shall have it, by this worker's facts, knows something else.
+    pub is_neglected: bool,
 }
 
 /// What one worker knows.
@@ -105,6 +107,7 @@ pub fn decide(facts: &LeaseFacts<'_>) -> Plan {
             .filter(|owner| *owner == facts.me || !broken(Mutant::TakeFromTheLiving));
         let step = match holder {
             None if target == Some(facts.me) => LeaseStep::Take,
+            None if shard.is_neglected && facts.can_take(shard) => LeaseStep::Take,
             Some(holder) if holder == facts.me && drains => LeaseStep::Release {
                 successor: target.map(str::to_owned),
             },
@@ -128,6 +131,12 @@ impl LeaseFacts<'_> {
     fn common_format(&self) -> u16 {
         let newest = self.members.values().map(|member| member.reads.newest);
         newest.min().unwrap_or(Formats::OURS.newest)
+    }
+
+    /// True when this worker could go on with a shard, whoever shall have it.
+    fn can_take(&self, shard: &ShardFacts) -> bool {
+        let me = self.members.get(self.me).filter(|me| !me.draining);
+        me.is_some_and(|me| shard.format.is_none_or(|format| me.reads.read(format)))
     }
 
     fn wanted<'b>(&'b self, shard: &'b ShardFacts) -> Wanted<'b> {

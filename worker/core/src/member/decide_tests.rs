@@ -28,6 +28,7 @@ fn shards(owners: &[(&str, Option<&str>)]) -> BTreeMap<String, ShardFacts> {
                 owner: owner.map(str::to_owned),
                 owner_name: owner.map(|owner| owner.split('-').next().unwrap().to_owned()),
                 format: Some(1),
+                is_neglected: false,
             };
             ((*shard).to_owned(), facts)
         })
@@ -196,4 +197,26 @@ fn the_newest_of_a_name_inherits_from_the_dead_of_that_name() {
     };
     assert_eq!(plan("a-1").steps.get("s"), Some(&LeaseStep::Take));
     assert_eq!(plan("a-2").steps.get("s"), None);
+}
+
+/// Facts differ: each of two workers leaves the shard to the other.
+#[test]
+fn a_neglected_shard_is_taken_by_whoever_reads_it() {
+    let ids = ["a-1", "b-1", "c-1"];
+    let mut members = members(&ids);
+    members.get_mut("b-1").unwrap().reads.newest = 1;
+    members.get_mut("c-1").unwrap().draining = true;
+    let mut shards = shards(&[("s", Some("dead-1"))]);
+    let shard = shards.get_mut("s").unwrap();
+    (shard.format, shard.is_neglected) = (Some(2), true);
+    let takers = |shards: &BTreeMap<String, ShardFacts>| {
+        let takes = |me: &&&str| steps(me, &members, shards, false).contains_key("s");
+        ids.iter().filter(takes).count()
+    };
+    assert_eq!(takers(&shards), 1, "only one reads it and stays");
+    shards.get_mut("s").unwrap().format = Some(1);
+    assert_eq!(takers(&shards), 2);
+    shards.get_mut("s").unwrap().owner = Some("c-1".to_owned());
+    let step = steps("a-1", &members, &shards, false);
+    assert!(!step.contains_key("s"), "who holds it lives");
 }

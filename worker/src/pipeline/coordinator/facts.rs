@@ -16,11 +16,16 @@ use super::super::error::PipelineError;
 use super::super::members::View;
 use super::super::shard::Orders;
 use super::Coordinator;
+use crate::ambient;
 use crate::observe::ConditionStatus;
 
 /// An owner that a chain names, but whose info doesn't name the shard, is believed for so many heartbeats after the
 /// chain was first seen so: it may have taken the shard a moment ago.
 const BELIEVED_HEARTBEATS: u32 = 2;
+
+/// A shard that nobody alive has held for so many expiries is taken by whoever sees that. By then every other worker has
+/// seen the same members, and looked at the chain.
+const NEGLECTED_EXPIRIES: u32 = 2;
 
 /// What one member says of one shard.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub(super) struct Claims {
     /// Claims up to this epoch no longer hold: their owner has said so.
     void: BTreeMap<String, u64>,
     changed: BTreeMap<String, Instant>,
+    /// When shards that nobody alive holds count as neglected.
+    neglected_at: BTreeMap<String, Instant>,
     believed_until: Option<Instant>,
 }
 
@@ -69,6 +76,7 @@ impl Claims {
             by_shard: BTreeMap::new(),
             void: BTreeMap::new(),
             changed: heads.keys().map(|shard| (shard.clone(), now)).collect(),
+            neglected_at: BTreeMap::new(),
             believed_until: None,
         }
     }
@@ -81,6 +89,18 @@ impl Claims {
     pub(super) fn void(&mut self, shard: &str, epoch: u64) {
         let void = self.void.entry(shard.to_owned()).or_default();
         *void = epoch.max(*void);
+    }
+
+    /// Whether nobody alive has held a shard for too long. Workers come to it one after another, so that not all take it.
+    fn is_neglected(&mut self, shard: &str, is_free: bool, expiry: Duration) -> bool {
+        if !is_free {
+            self.neglected_at.remove(shard);
+            return false;
+        }
+        let now = Instant::now();
+        let patience = || now + expiry * NEGLECTED_EXPIRIES + ambient::jitter(expiry);
+        let at = self.neglected_at.entry(shard.to_owned());
+        *at.or_insert_with(patience) <= now
     }
 
     /// When a belief in an owner ends without any news.
@@ -364,7 +384,12 @@ impl Coordinator<'_> {
             let known = info.map(|info| info.name.clone());
             known.unwrap_or_else(|| name_of(owner).to_owned())
         });
+        let is_free = owner
+            .as_ref()
+            .is_none_or(|owner| !members.contains_key(owner));
+        let expiry = self.company.expiry;
         ShardFacts {
+            is_neglected: self.claims.is_neglected(shard, is_free, expiry),
             owner,
             owner_name,
             format,

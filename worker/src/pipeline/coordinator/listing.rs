@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use stockstream_core::lineage::{Head, coverage};
+use stockstream_core::lineage::{Decision, Head, coverage, plan};
 use tokio::time::Instant;
 
 use super::super::start::infos;
@@ -45,13 +45,16 @@ impl Coordinator<'_> {
         self.watch_progress();
         match listed {
             Ok(listed) => {
-                if self.listing.is_empty() && self.failure.is_none() {
+                let is_first = self.listing.is_empty();
+                if is_first && self.failure.is_none() {
                     let observer = &self.started.context.observer;
                     observer.set_phase(PipelinePhase::Running, None);
                 }
                 self.listing = infos(listed);
                 self.check_coverage();
-                self.look_again();
+                if !is_first {
+                    self.look_again();
+                }
                 self.bury();
                 self.want_decision();
             }
@@ -76,9 +79,29 @@ impl Coordinator<'_> {
         };
         let unsure = self.started.heads.iter().filter(unsure);
         let unsure: Vec<String> = unsure.map(|(shard, _)| shard.clone()).collect();
-        for shard in unsure {
+        for shard in unsure.into_iter().chain(self.unbegun()) {
             self.refresh(&shard);
         }
+    }
+
+    /// Shards that could begin, as far as this worker knows: another one may have begun them, or even finished them, and
+    /// gone.
+    fn unbegun(&self) -> Vec<String> {
+        let started = &self.started;
+        let decisions = plan(
+            &self.listing,
+            &started.roots,
+            started.started,
+            &started.heads,
+        );
+        let begins = |decision: &Decision| {
+            matches!(
+                decision,
+                Decision::CreateFirst(_) | Decision::StartChild { .. }
+            )
+        };
+        let unbegun = decisions.into_iter().filter(|(_, does)| begins(does));
+        unbegun.map(|(shard, _)| shard).collect()
     }
 
     fn check_coverage(&mut self) {

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use stockstream_core::lineage::{Head, ShardInfo};
 use stockstream_core::member::{Holding, LeaseTiming, MemberInfo};
+use stockstream_core::mutants::{Mutant, broken};
 use stockstream_core::sequence::Position;
 use stockstream_core::time::Micros;
 use tokio::sync::{mpsc, watch};
@@ -361,7 +362,7 @@ impl<'a> Coordinator<'a> {
     fn learn(&mut self, shard: String, head: Head) {
         // A chain that stands as it stood says nothing new of its owner: looking again must not make it believed again.
         let known = self.started.heads.get(&shard);
-        if known.is_none_or(|known| known.version != head.version) {
+        if known.is_none_or(|known| known.version != head.version) || broken(Mutant::BelievedAnew) {
             self.claims.changed(&shard, Instant::now());
         }
         self.stuck.seen(&shard, head.epoch);
