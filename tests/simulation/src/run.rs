@@ -28,7 +28,7 @@ use crate::watch::{Outcome, Recovery, Watch};
 
 /// A shard that has ticks to read is read within three expiries, after which even a neglected one is taken, and this, while
 /// a worker runs undisturbed.
-const SILENCE_BEYOND_EXPIRIES: Duration = Duration::from_secs(10);
+const SILENCE_BEYOND_EXPIRIES: Duration = Duration::from_secs(16);
 
 /// A stream refuses to be read from a time that is yet to come, and is asked again within this, in milliseconds.
 const BEGUN_WITHIN: i64 = 10_000;
@@ -257,7 +257,7 @@ impl Run {
             return;
         }
         // What only the newest release reads waits for it.
-        if !self.director.runs(Release::Newest) && self.around.watch.in_newest_format().is_some() {
+        if !self.director.runs(Release::Newest) && self.around.watch.needs_newest() {
             return;
         }
         let now = self.around.world.millis();

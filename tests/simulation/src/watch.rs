@@ -166,6 +166,14 @@ impl Watch {
             .map(|(shard, _)| shard.clone())
     }
 
+    /// True when a chain, ended or not, is written in a format that not everybody reads: its children wait as it does.
+    pub fn needs_newest(&self) -> bool {
+        let seen = lock(&self.seen);
+        seen.chains
+            .values()
+            .any(|chain| chain.format > OLDEST_FORMAT)
+    }
+
     /// Something is done to the run: what is being measured isn't any more.
     pub fn disturbed(&self) {
         let mut seen = lock(&self.seen);
@@ -516,7 +524,8 @@ impl Seen {
         let checkpoint = decode(shard, version, bytes)?;
         note!(
             trace,
-            "{shard} {version} epoch {} of {} at {} watermark {:?} outbox {:?}",
+            "{shard} {version} format {} epoch {} of {} at {} watermark {:?} outbox {:?}",
+            codec::format_of(bytes).unwrap_or_default(),
             checkpoint.epoch,
             checkpoint.owner,
             checkpoint.position,
