@@ -44,6 +44,8 @@ pub struct Director {
     changes: u32,
     updating: Duration,
     two_releases: bool,
+    /// Shards are to move from one live worker to another, which takes a while.
+    is_slow: bool,
     /// Recovery times are measured: nothing but the director disturbs this run.
     is_measured: bool,
     /// Until when the run is disturbed by what was done to it.
@@ -64,6 +66,7 @@ impl Director {
             changes: 0,
             updating: scenario.updating,
             two_releases: scenario.two_releases,
+            is_slow: scenario.is_slow,
             is_measured: scenario.is_measured,
             disturbed: Instant::now(),
         };
@@ -188,10 +191,12 @@ impl Director {
         let measures = self.is_calm() && running.len() > 1;
         self.around.watch.set_calm(false);
         let (time, dice) = (self.random.millis(200, 6_000), self.random.bits() % 100);
-        let dice = match self.is_measured {
-            true if dice < 40 => dice % 20,
-            true => 35,
-            false => dice,
+        let dice = match (self.is_measured, self.is_slow) {
+            (true, _) if dice < 40 => dice % 20,
+            (true, _) => 35,
+            // Mostly more workers and fewer.
+            (_, true) if dice < 60 => 67,
+            _ => dice,
         };
         match (dice, chosen) {
             (0..=19, Some(index)) => {

@@ -26,9 +26,10 @@ use crate::stream::STREAM;
 use crate::trace::Trace;
 use crate::watch::{Outcome, Recovery, Watch};
 
-/// A shard that has ticks to read is read within three expiries, after which even a neglected one is taken, and this, while
-/// a worker runs undisturbed.
-const SILENCE_BEYOND_EXPIRIES: Duration = Duration::from_secs(16);
+/// A shard that has ticks to read is read so much later than an expiry and a heartbeat of the lease at most, while a
+/// worker runs undisturbed: it may have to start first. With a long lease that is before a neglected shard is taken by
+/// whoever sees it.
+const SILENCE_BEYOND_EXPIRY: Duration = Duration::from_secs(19);
 
 /// A stream refuses to be read from a time that is yet to come, and is asked again within this, in milliseconds.
 const BEGUN_WITHIN: i64 = 10_000;
@@ -214,7 +215,7 @@ impl Run {
         }
         // A shard that nobody takes must not wait for the one worker that ends the run.
         let (healed, give_up) = (self.around.world.millis(), self.director.disturbed);
-        let give_up = give_up.max(landed) + 4 * self.scenario.expiry + 2 * SILENCE_BEYOND_EXPIRIES;
+        let give_up = give_up.max(landed) + 2 * (self.scenario.expiry + SILENCE_BEYOND_EXPIRY);
         while !self.has_read_through(healed) && Instant::now() < give_up {
             self.step(Duration::from_millis(250)).await;
         }
@@ -262,7 +263,7 @@ impl Run {
         }
         let now = self.around.world.millis();
         let begins = self.around.watch.begins() + BEGUN_WITHIN;
-        let limit = 3 * self.scenario.expiry + SILENCE_BEYOND_EXPIRIES;
+        let limit = self.scenario.heartbeat + self.scenario.expiry + SILENCE_BEYOND_EXPIRY;
         for (shard, arrival) in self.unread() {
             let waited = u64::try_from(now - arrival.max(begins)).unwrap_or(0);
             let waited = Duration::from_millis(waited).min(calm);

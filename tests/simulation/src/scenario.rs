@@ -16,6 +16,10 @@ use crate::stream::STREAM;
 /// Rules that count in hours count this much faster: versions are collected when they are a minute older than the newest.
 pub const LAPSE: u32 = 60;
 
+/// Shards move between live workers once these have been the same for two expiries: with a long lease a run goes on
+/// for so much longer.
+const LONGER: Duration = Duration::from_secs(240);
+
 /// What a seed stands for.
 #[derive(Clone, Debug)]
 pub struct Scenario {
@@ -28,6 +32,8 @@ pub struct Scenario {
     pub two_releases: bool,
     /// The numbers in it that the oracle needs.
     pub rules: Rules,
+    /// The lease's heartbeat.
+    pub heartbeat: Duration,
     /// The lease's expiry.
     pub expiry: Duration,
     /// Versions of a chain that stay.
@@ -36,6 +42,8 @@ pub struct Scenario {
     pub shards: i64,
     /// Nothing goes wrong but that processes die and are told to stop, one after another: recovery is measured.
     pub is_measured: bool,
+    /// The lease is long, and shards go from worker to worker because workers come.
+    pub is_slow: bool,
     /// Workers can't reach one another: neither probes nor words arrive, and only the store tells of the others.
     pub are_strangers: bool,
     /// Tickers.
@@ -68,9 +76,10 @@ impl Scenario {
         };
         let is_measured = Random::of(seed, "measured").chance(150);
         let two_releases = Random::of(seed, "releases").chance(150) && !is_measured;
-        let (heartbeat, expiry) = match Random::of(seed, "slow lease").chance(80) {
-            true if !is_measured && !two_releases => (7_000, 21_000),
-            _ => (heartbeat, expiry),
+        let is_slow = Random::of(seed, "slow lease").chance(80) && !is_measured && !two_releases;
+        let (heartbeat, expiry) = match is_slow {
+            true => (7_000, 28_000),
+            false => (heartbeat, expiry),
         };
         let keep_versions = of(&mut random, &[2, 4]);
         let shards = of(&mut random, &[1, 2, 2, 3]);
@@ -115,11 +124,13 @@ impl Scenario {
         };
         // What a rollback calls for takes a while: it must not always be disturbed before.
         let is_patient = two_releases && Random::of(seed, "patience").chance(500);
+        let strangers = if is_slow { 500 } else { 100 };
         Scenario {
             newest_yaml: format!("{yaml}    format: {FORMAT}\n"),
             two_releases,
             is_measured,
-            are_strangers: Random::of(seed, "strangers").chance(120) && !is_measured,
+            is_slow,
+            are_strangers: Random::of(seed, "strangers").chance(strangers) && !is_measured,
             yaml,
             rules: Rules {
                 window: window * 1_000,
@@ -127,6 +138,7 @@ impl Scenario {
                 max_ahead: max_ahead * 1_000,
                 from_start,
             },
+            heartbeat: Duration::from_millis(u64::try_from(heartbeat).unwrap_or(0)),
             expiry: Duration::from_millis(u64::try_from(expiry).unwrap_or(0)),
             keep_versions: usize::try_from(keep_versions).unwrap_or(2),
             shards,
@@ -136,8 +148,9 @@ impl Scenario {
                 _ => 3,
             },
             weather,
-            length: random.millis(25_000, 60_000),
+            length: random.millis(25_000, 60_000) + LONGER * u32::from(is_slow),
             calm: match of(&mut random, &[2_000, 4_000, 8_000]) {
+                _ if is_slow => 120_000,
                 _ if is_patient => 60_000,
                 calm => calm,
             },
