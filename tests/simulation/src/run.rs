@@ -98,6 +98,57 @@ pub fn run(seed: u64, keeps_trace: bool) -> Result<Report> {
     })
 }
 
+/// A stream, an empty store and a network, as a scenario has them, and who looks on.
+///
+/// # Errors
+/// The scenario's pipeline isn't valid, or its stream can't be made.
+pub fn surroundings(
+    seed: u64,
+    scenario: &Scenario,
+    world: World,
+    trace: Trace,
+) -> Result<Surroundings> {
+    let log = Kinesis::open(KinesisOptions {
+        clock: Arc::new(world),
+        delays: Delays {
+            updating: scenario.updating,
+            ..Delays::default()
+        },
+        ..KinesisOptions::default()
+    })?;
+    let log = Arc::new(log);
+    log.create_stream(&CreateStreamRequest {
+        stream_name: Some(STREAM.to_owned()),
+        shard_count: Some(scenario.shards),
+        ..CreateStreamRequest::default()
+    })
+    .map_err(|error| anyhow::anyhow!("{error}"))?;
+    let pipeline =
+        stockstream_crds::parse(&scenario.yaml).with_context(|| scenario.yaml.clone())?;
+    let age = Duration::from_secs(3_600) / LAPSE;
+    Ok(Surroundings {
+        world,
+        trace: trace.clone(),
+        newest_pipeline: Arc::new(match scenario.two_releases {
+            true => stockstream_crds::parse(&scenario.newest_yaml)
+                .with_context(|| scenario.newest_yaml.clone())?,
+            false => pipeline.clone(),
+        }),
+        pipeline: Arc::new(pipeline),
+        log: log.clone(),
+        objects: Arc::default(),
+        network: Arc::new(Network::new(seed, trace.clone(), scenario.weather)),
+        town: Town::default(),
+        are_strangers: scenario.are_strangers,
+        watch: Arc::new(Watch::new(
+            trace.clone(),
+            scenario.keep_versions,
+            age,
+            scenario.expiry,
+        )),
+    })
+}
+
 struct Run {
     seed: u64,
     scenario: Scenario,
@@ -125,45 +176,8 @@ impl Run {
             scenario.weather,
             scenario.length
         );
-        let log = Kinesis::open(KinesisOptions {
-            clock: Arc::new(world),
-            delays: Delays {
-                updating: scenario.updating,
-                ..Delays::default()
-            },
-            ..KinesisOptions::default()
-        })?;
-        let log = Arc::new(log);
-        log.create_stream(&CreateStreamRequest {
-            stream_name: Some(STREAM.to_owned()),
-            shard_count: Some(scenario.shards),
-            ..CreateStreamRequest::default()
-        })
-        .map_err(|error| anyhow::anyhow!("{error}"))?;
-        let pipeline =
-            stockstream_crds::parse(&scenario.yaml).with_context(|| scenario.yaml.clone())?;
-        let age = Duration::from_secs(3_600) / LAPSE;
-        let around = Surroundings {
-            world,
-            trace: trace.clone(),
-            newest_pipeline: Arc::new(match scenario.two_releases {
-                true => stockstream_crds::parse(&scenario.newest_yaml)
-                    .with_context(|| scenario.newest_yaml.clone())?,
-                false => pipeline.clone(),
-            }),
-            pipeline: Arc::new(pipeline),
-            log: log.clone(),
-            objects: Arc::default(),
-            network: Arc::new(Network::new(seed, trace.clone(), scenario.weather)),
-            town: Town::default(),
-            are_strangers: scenario.are_strangers,
-            watch: Arc::new(Watch::new(
-                trace.clone(),
-                scenario.keep_versions,
-                age,
-                scenario.expiry,
-            )),
-        };
+        let around = surroundings(seed, &scenario, world, trace.clone())?;
+        let log = around.log.clone();
         let oracle = Arc::new(Mutex::new(Oracle::new(log.clone(), scenario.rules)));
         let producer = Producer {
             log,
