@@ -46,6 +46,12 @@ impl Objects {
         self.objects.get(path)
     }
 
+    /// Somebody removes a folder, behind everybody's back.
+    pub fn remove_under(&mut self, folder: &str) {
+        let inside = format!("{folder}/");
+        self.objects.retain(|path, _| !path.starts_with(&inside));
+    }
+
     /// All objects under a folder, by path.
     pub fn under<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = (&'a String, &'a Object)> {
         let inside = move |path: &str| {
