@@ -69,6 +69,7 @@ impl Disturbance {
             Disturbance::Kill => Some(Duration::from_secs(2)),
             Disturbance::Stop | Disturbance::Fewer => Some(Duration::from_secs(1)),
             Disturbance::Pause => Some(Duration::from_secs(10)),
+            // No goal of the product's: from here on a run's log is worth a look.
             Disturbance::Split | Disturbance::Merge => Some(Duration::from_secs(4)),
             _ => None,
         }

@@ -4,6 +4,7 @@
 //! release, drop a shard). Must never touch a shard's chain itself: a runner does. Who reads what is decided by the
 //! core, which begins when by the lineage.
 
+mod claims;
 mod facts;
 mod handover;
 mod jobs;
@@ -32,7 +33,7 @@ use super::shard::{Ended, Orders, fenced_pause};
 use super::start::Started;
 use crate::clock::micros;
 use crate::observe::{Event, PipelinePhase};
-use facts::Claims;
+use claims::Claims;
 use jobs::Job;
 use stuck::Stuck;
 use waits::Waits;

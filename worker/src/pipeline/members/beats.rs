@@ -375,3 +375,7 @@ pub async fn leave(store: &Store, member: &str) -> Result<(), StoreError> {
     store.delete(&member_beat(member)).await?;
     store.delete(&member_info(member)).await
 }
+
+#[cfg(test)]
+#[path = "beats_tests.rs"]
+mod tests;
