@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use stockstream_core::sequence::Position;
+use stockstream_core::sequence::{Position, SequenceNumber};
 use stockstream_core::state::RecordMeta;
 use stockstream_core::time::{Micros, Monotonic};
 use stockstream_crds::spec::OnDataLoss;
@@ -77,6 +77,9 @@ const RECORD_BYTES: usize = 200;
 
 /// How long a call that is refused waits before it is tried again.
 const REFUSED_PAUSE: Duration = Duration::from_secs(10);
+
+/// A shard that the stream doesn't have is looked for again after this long, before it counts as gone.
+const MISSING_FOR: Duration = Duration::from_secs(5);
 
 /// Checks that the stream is still the one that the state knows.
 ///
@@ -180,7 +183,9 @@ pub fn poll_kinesis(
     ambient::spawn(async move {
         let mut poll = Poll {
             read_at: None,
+            missing_since: None,
             is_unlisted: false,
+            handed_over: None,
             guard,
             clock,
             reader,
@@ -216,8 +221,12 @@ struct Poll {
     expected: u64,
     /// When the last read was asked for, by the clock; `None` before the first.
     read_at: Option<Micros>,
+    /// Since when the stream has answered that it doesn't have the shard, and its listing agreed.
+    missing_since: Option<Instant>,
     /// The stream no longer has the shard: its end follows.
     is_unlisted: bool,
+    /// Records up to this one were handed over before reading went to the horizon.
+    handed_over: Option<SequenceNumber>,
     sender: mpsc::Sender<Input>,
 }
 
@@ -272,18 +281,46 @@ impl Poll {
                 if let Some(held) = &mut held {
                     held.settle(bytes_of(&reading));
                 }
-                self.hand_over(asked, reading, held)
+                self.hand_over(asked, reading, held).await
             }
             Err(StreamError::ExpiredIterator) => return None,
             Err(error) => self.judge(error).await,
         })
     }
 
-    fn hand_over(&mut self, asked: Micros, reading: Reading, held: Option<Held>) -> Input {
+    async fn hand_over(&mut self, asked: Micros, reading: Reading, held: Option<Held>) -> Input {
         self.read_at = Some(asked);
+        self.missing_since = None;
+        let reading = self.without_handed_over(reading);
         self.note(&reading);
-        self.lost_by_distance(asked, &reading)
-            .unwrap_or_else(|| handed_over(reading, held))
+        let lost = self.lost_by_distance(asked, &reading).await;
+        lost.unwrap_or_else(|| handed_over(reading, held))
+    }
+
+    /// What the horizon brings once more is left out: streams may drop records later than they said.
+    fn without_handed_over(&mut self, reading: Reading) -> Reading {
+        let Some(last) = &self.handed_over else {
+            return reading;
+        };
+        let Reading::Records {
+            mut records,
+            millis_behind_latest,
+        } = reading
+        else {
+            return reading;
+        };
+        records.retain(|record| record.sequence > *last);
+        if records.is_empty() {
+            // More follows, whatever the distance says.
+            return Reading::Empty {
+                millis_behind_latest: millis_behind_latest.max(1),
+            };
+        }
+        self.handed_over = None;
+        Reading::Records {
+            records,
+            millis_behind_latest,
+        }
     }
 
     /// What the subscription brings, or what became of subscribing; `None` when the shard is to be polled.
@@ -311,7 +348,7 @@ impl Poll {
                         held.settle(bytes);
                     }
                 }
-                Some(self.hand_over(asked, reading, held))
+                Some(self.hand_over(asked, reading, held).await)
             }
             Ok(Pushed::Quiet) => Some(self.look_at_tip().await),
             Ok(Pushed::Over) => None,
@@ -359,7 +396,8 @@ impl Poll {
         let asked = self.clock.wall();
         match self.reader.look_at_tip().await {
             Ok(Some((sent, wall))) => {
-                self.hand_over(asked, Reading::EmptyAtTip { sent, wall }, None)
+                let reading = Reading::EmptyAtTip { sent, wall };
+                self.hand_over(asked, reading, None).await
             }
             Ok(None) | Err(StreamError::ExpiredIterator) => Input::Behind(0),
             Err(error) => Input::Trouble(error),
@@ -399,17 +437,15 @@ impl Poll {
         let now = self.clock.wall();
         let paused = self.read_at.is_none_or(|at| now.0 - at.0 > LONG_PAUSE);
         let through = self.start.read_through.filter(|_| paused)?;
-        let retention = match self.read_at {
+        self.start.retention = match self.read_at {
             // The iterator that was just obtained had the stream described.
-            None => self.guard.retention().await,
-            Some(_) => self
-                .guard
-                .describe()
-                .await
-                .ok()
-                .map(|found| found.retention()),
+            None => self.guard.retention().await.unwrap_or(self.start.retention),
+            Some(_) => match self.guard.describe().await {
+                Ok(found) => found.retention(),
+                // Nothing is read until it is known.
+                Err(error) => return Some(Input::Trouble(error)),
+            },
         };
-        self.start.retention = retention.unwrap_or(self.start.retention);
         self.read_at = Some(now);
         let (unread, kept) = (now.0 - through.0, micros(self.start.retention));
         (kept > 0 && unread > kept).then(|| self.lost(unread / 1_000_000, kept / 1_000_000))
@@ -417,22 +453,33 @@ impl Poll {
 
     /// An empty reply as far behind as records are kept: the reader stands at the trim horizon. It has lost something
     /// when it has read up to a moment before that: a new pipeline's first reply can look the same.
-    fn lost_by_distance(&mut self, asked: Micros, reading: &Reading) -> Option<Input> {
-        let kept = micros(self.start.retention);
+    async fn lost_by_distance(&mut self, asked: Micros, reading: &Reading) -> Option<Input> {
+        let Reading::Empty {
+            millis_behind_latest,
+        } = reading
+        else {
+            return None;
+        };
         let unread = asked.0 - self.start.read_through?.0;
-        match reading {
-            Reading::Empty {
-                millis_behind_latest,
-            } if kept > 0 && *millis_behind_latest >= kept / 1_000 && unread > kept => {
-                Some(self.lost(unread / 1_000_000, kept / 1_000_000))
-            }
-            _ => None,
+        let is_past = |retention: Duration| {
+            let kept = micros(retention);
+            kept > 0 && *millis_behind_latest >= kept / 1_000 && unread > kept
+        };
+        if !is_past(self.start.retention) {
+            return None;
         }
+        // Whoever sees a loss coming makes the stream keep records for longer.
+        self.start.retention = self.guard.describe().await.ok()?.retention();
+        let kept = micros(self.start.retention);
+        is_past(self.start.retention).then(|| self.lost(unread / 1_000_000, kept / 1_000_000))
     }
 
     fn lost(&mut self, unread: i64, retention: i64) -> Input {
         // Told once: from here on nothing but the horizon is known.
         self.start.read_through = None;
+        if let Position::After(sequence) = self.reader.position() {
+            self.handed_over = Some(sequence.clone());
+        }
         self.reader.go_to_horizon();
         if let Some(subscriber) = &mut self.subscriber {
             subscriber.drop_subscription();
@@ -459,18 +506,33 @@ impl Poll {
         match self.guard.confirm(self.clock.monotonic()).await {
             Ok(false) => self.changed().await,
             Ok(true) if is_unknown && self.left_the_listing().await => self.unlisted().await,
-            Ok(true) => self
+            Ok(true) if !is_unknown => self
                 .lost_by_pausing()
                 .await
                 .unwrap_or(Input::Trouble(error)),
-            Err(_) => Input::Trouble(error),
+            Ok(true) | Err(_) => Input::Trouble(error),
         }
     }
 
-    /// A closed shard leaves the listing once its last record is older than the retention.
-    async fn left_the_listing(&self) -> bool {
+    /// A closed shard leaves the listing once its last record is older than the retention. It isn't believed at once, nor
+    /// of a stream that is being deleted: what follows can't be undone.
+    async fn left_the_listing(&mut self) -> bool {
+        let active = self
+            .guard
+            .describe()
+            .await
+            .is_ok_and(|found| found.is_active);
         let listed = self.guard.client().list_shards(Listing::All).await;
-        listed.is_ok_and(|listed| !listed.iter().any(|shard| shard.id == self.start.shard))
+        let is_missing = listed.is_ok_and(|listed| {
+            let others = listed.iter().any(|shard| !shard.closed);
+            others && !listed.iter().any(|shard| shard.id == self.start.shard)
+        });
+        if !(active && is_missing) {
+            self.missing_since = None;
+            return false;
+        }
+        let since = *self.missing_since.get_or_insert_with(Instant::now);
+        since.elapsed() >= MISSING_FOR
     }
 
     /// Nobody can read any more what was left of the shard.

@@ -1,25 +1,34 @@
 //! A stream of one's own making, and a shard of it that is polled at once, for the tests of feeding.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use stockstream_core::sequence::SequenceNumber;
+use stockstream_core::hash::HashRange;
 
 use super::*;
 use crate::source::kinesis::{ListedShard, Listing, Reply, StreamRecord};
 
-/// A stream that keeps records for a day and lists no shards any more. Its replies are numbered from 0: a new iterator goes on
+/// A stream that keeps records for a day, at first, and doesn't list the shard any more. Its replies are numbered from 0: a new iterator goes on
 /// with the one after the last.
 pub(super) struct Fake<F> {
     reply: F,
     next: AtomicU64,
+    retention_hours: Arc<AtomicI32>,
 }
 
 impl<F> Fake<F> {
     pub(super) fn new(reply: F) -> Arc<Self> {
-        let next = AtomicU64::new(0);
-        Arc::new(Fake { reply, next })
+        Self::keeping(Arc::new(AtomicI32::new(24)), reply)
+    }
+
+    /// With a retention that changes.
+    pub(super) fn keeping(retention_hours: Arc<AtomicI32>, reply: F) -> Arc<Self> {
+        Arc::new(Fake {
+            reply,
+            next: AtomicU64::new(0),
+            retention_hours,
+        })
     }
 }
 
@@ -39,12 +48,17 @@ impl<F: Fn(u64) -> Result<Reply, StreamError> + Send + Sync> StreamClient for Fa
         Ok(StreamDescription {
             created_millis: 1,
             is_active: true,
-            retention_hours: 24,
+            retention_hours: self.retention_hours.load(Ordering::SeqCst),
         })
     }
 
     async fn list_shards(&self, _: Listing) -> Result<Vec<ListedShard>, StreamError> {
-        Ok(Vec::new())
+        Ok(vec![ListedShard {
+            id: "another".to_owned(),
+            range: HashRange::ALL,
+            parents: Vec::new(),
+            closed: false,
+        }])
     }
 
     async fn iterator(&self, _: &str, _: &Position) -> Result<String, StreamError> {

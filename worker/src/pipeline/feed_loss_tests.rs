@@ -1,6 +1,8 @@
 //! Records that were trimmed before they were read: told, and never skipped silently.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+use std::sync::atomic::{AtomicI32, Ordering};
+
 use stockstream_core::sequence::SequenceNumber;
 
 use super::fake::{Fake, poll_at_once, record, reply, start};
@@ -172,7 +174,7 @@ async fn the_streams_retention_of_now_counts() {
 }
 
 /// Of a shard that was closed, and that the stream forgot before it was read to its end.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_shard_that_the_stream_no_longer_has_is_lost_and_then_at_its_end() {
     let begin = |on_data_loss| {
         let client = Fake::new(|_| {
@@ -190,15 +192,82 @@ async fn a_shard_that_the_stream_no_longer_has_is_lost_and_then_at_its_end() {
         poll_at_once(client, start)
     };
     let mut feed = begin(OnDataLoss::Fail);
+    let trouble = feed.recv().await;
+    assert!(
+        matches!(trouble, Some(Input::Trouble(_))),
+        "one answer isn't believed: {trouble:?}"
+    );
     let failed = feed.recv().await;
     assert!(
         matches!(failed, Some(Input::Failed(PipelineError::DataLost { .. }))),
         "{failed:?}"
     );
     let mut feed = begin(OnDataLoss::Continue);
+    assert!(matches!(feed.recv().await, Some(Input::Trouble(_))));
     let lost = feed.recv().await;
     assert!(matches!(lost, Some(Input::Lost { seconds: 0 })), "{lost:?}");
     let closed = feed.recv().await;
     assert!(matches!(&closed, Some(Input::Closed { children }) if children.is_empty()));
     assert!(feed.recv().await.is_none(), "reading went on");
+}
+
+/// The stream still has records that were read before, and gives them again at its horizon.
+#[tokio::test]
+async fn what_the_horizon_gives_once_more_is_left_out() {
+    let wall = Clock::system().wall();
+    let client = Fake::new(move |number| match number {
+        0 => reply(number, Some(record(4, wall.plus(-25 * HOUR), 2)), 0),
+        1 => reply(number, Some(record(5, wall.plus(-25 * HOUR), 2)), 0),
+        _ => reply(number, Some(record(900, wall, 2)), 0),
+    });
+    let start = PollStart {
+        position: Position::After(SequenceNumber::from(5)),
+        read_through: Some(wall.plus(-25 * HOUR)),
+        on_data_loss: OnDataLoss::Continue,
+        ..start("a", ReadBudget::new(1 << 40))
+    };
+    let mut feed = poll_at_once(client, start);
+    let lost = feed.recv().await;
+    assert!(matches!(lost, Some(Input::Lost { .. })), "{lost:?}");
+    for _ in 0..2 {
+        let behind = feed.recv().await;
+        assert!(matches!(behind, Some(Input::Behind(1))), "{behind:?}");
+    }
+    assert!(is_record_900(&mut feed).await);
+}
+
+/// Whoever is nearly too late has the stream keep records for longer: then nothing is lost.
+#[tokio::test]
+async fn a_retention_that_was_raised_meanwhile_counts() {
+    let wall = Clock::system().wall();
+    let hours = Arc::new(AtomicI32::new(24));
+    let raised = hours.clone();
+    let client = Fake::keeping(hours, move |number| match number {
+        0 => {
+            raised.store(168, Ordering::SeqCst);
+            let old = record(6, wall.plus(-25 * HOUR), 2);
+            reply(number, Some(old), 25 * HOUR / 1_000)
+        }
+        1..5 => reply(number, None, 24 * HOUR / 1_000),
+        _ => reply(number, Some(record(900, wall, 2)), 0),
+    });
+    let start = PollStart {
+        position: Position::After(SequenceNumber::from(5)),
+        read_through: Some(wall.plus(-23 * HOUR)),
+        ..start("a", ReadBudget::new(1 << 40))
+    };
+    // Before the first read a day was right.
+    let mut feed = poll_at_once(client, start);
+    let old = feed.recv().await;
+    assert!(matches!(old, Some(Input::Records { .. })), "{old:?}");
+    loop {
+        match feed.recv().await {
+            Some(Input::Behind(_)) => {}
+            Some(Input::Records { records, .. }) => {
+                assert_eq!(records[0].0.sequence, SequenceNumber::from(900));
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -85,6 +85,11 @@ impl Claims {
         *void = epoch.max(*void);
     }
 
+    /// The newest epoch whose owner has said that it gave the shard up; zero without one.
+    pub(super) fn voided(&self, shard: &str) -> u64 {
+        self.void.get(shard).copied().unwrap_or(0)
+    }
+
     /// Whether nobody alive has held a shard for too long. Workers come to it one after another, so that not all take it.
     pub(super) fn is_neglected(&mut self, shard: &str, is_free: bool, expiry: Duration) -> bool {
         if !is_free {
@@ -149,7 +154,7 @@ impl Claims {
     }
 
     fn claim(&self, shard: &str) -> Option<&Claim> {
-        let void = self.void.get(shard).copied().unwrap_or(0);
+        let void = self.voided(shard);
         self.by_shard.get(shard).filter(|claim| claim.epoch > void)
     }
 

@@ -187,6 +187,7 @@ impl Coordinator<'_> {
             && self.failure.is_none()
             && matches!(self.halt, Orders::Run)
             && !self.held.contains_key(shard)
+            && !self.stuck.has_failed(shard)
             && !self.listing.is_empty()
     }
 

@@ -69,6 +69,7 @@ impl Coordinator<'_> {
             roots: self.started.roots.clone(),
             before: self.started.before.clone(),
             listing: self.listing.clone(),
+            epoch: self.known_epoch(&shard).max(self.claims.voided(&shard)),
         };
         ambient::spawn_in(&mut self.jobs, async move {
             let opened = facts.open(&context, &shard, decision).await;
@@ -179,7 +180,7 @@ impl Coordinator<'_> {
             Err(error @ PipelineError::StreamChanged { .. }) => self.fail(error),
             Err(error) => {
                 let epoch = self.known_epoch(&shard);
-                self.shard_failed(shard, epoch, error);
+                self.shard_failed(shard, epoch, error, false);
                 self.write_info();
             }
         }
@@ -290,6 +291,8 @@ struct OpenFacts {
     roots: stockstream_core::lineage::Roots,
     before: Vec<Checkpoint>,
     listing: Vec<stockstream_core::lineage::ShardInfo>,
+    /// The newest epoch of the shard that is known, zero without one.
+    epoch: u64,
 }
 
 impl OpenFacts {
@@ -304,8 +307,8 @@ impl OpenFacts {
             if head.position.is_final() && head.drained {
                 return Ok(Opening::Nothing(head));
             }
-            if !context.reads.read(head.format) {
-                // A newer release has taken it meanwhile.
+            if head.epoch > self.epoch || !context.reads.read(head.format) {
+                // Another worker has taken it meanwhile, perhaps one of a newer release.
                 return Ok(Opening::Nothing(head));
             }
             return Ok(Opening::Take(Box::new(newest.decode()?)));

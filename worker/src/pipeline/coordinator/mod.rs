@@ -405,18 +405,22 @@ impl<'a> Coordinator<'a> {
                 self.refresh(&shard);
             }
             Ended::Failed(error @ PipelineError::StreamChanged { .. }) => self.fail(error),
-            Ended::Failed(error) => self.shard_failed(shard, epoch, error),
+            Ended::Failed(error) => {
+                let was_held = held.epoch > 0;
+                self.shard_failed(shard, epoch, error, was_held);
+            }
         }
         self.write_info();
         self.want_decision();
     }
 
     /// One shard can't go on. The others do; it stays this worker's, which tries again. A worker that is left with nothing
-    /// else ends, unless there are others: they would take the shard, and end by it too.
-    fn shard_failed(&mut self, shard: String, epoch: u64, error: PipelineError) {
+    /// else ends, unless it had the shard and there are others: they would take it, and end by it too. One that couldn't
+    /// even take it may be the only one that can't.
+    fn shard_failed(&mut self, shard: String, epoch: u64, error: PipelineError, was_held: bool) {
         let idle = self.held.is_empty() && self.opening.is_empty();
         let ends = match self.halt {
-            Orders::Run => idle && !self.has_company(),
+            Orders::Run => idle && !(was_held && self.has_company()),
             Orders::Drain(_) => idle,
             Orders::Release | Orders::Stop | Orders::Leave => true,
         };

@@ -44,10 +44,7 @@ impl Stuck {
     /// the longest.
     pub(super) fn failed(&mut self, shard: String, epoch: u64, since: Micros, reason: String) {
         let now = Instant::now();
-        let before = self.failures.get(&shard);
-        let times = before
-            .filter(|before| now.saturating_duration_since(before.retry_at) <= LONGEST_RETRY)
-            .map_or(0, |before| before.times);
+        let times = self.recent(&shard).map_or(0, |before| before.times);
         let pause = FIRST_RETRY
             .saturating_mul(1 << times.min(5))
             .min(LONGEST_RETRY);
@@ -79,8 +76,18 @@ impl Stuck {
             .is_some_and(|trouble| trouble.epoch < epoch);
         if passed {
             self.by_shard.remove(shard);
-            self.failures.remove(shard);
         }
+    }
+
+    /// True when this worker couldn't go on with it lately: another one shan't give it here.
+    pub(super) fn has_failed(&self, shard: &str) -> bool {
+        self.recent(shard).is_some()
+    }
+
+    fn recent(&self, shard: &str) -> Option<&Failures> {
+        let failures = self.failures.get(shard)?;
+        let since = Instant::now().saturating_duration_since(failures.retry_at);
+        (since <= LONGEST_RETRY).then_some(failures)
     }
 
     /// Nothing is tried again.
@@ -161,6 +168,9 @@ mod tests {
         assert_eq!(stuck.holdings().count(), 1);
         stuck.seen("a", 4);
         assert!(!stuck.contains("a"));
+        assert!(stuck.has_failed("a"), "nobody shall give it back at once");
+        tokio::time::advance(FIRST_RETRY + LONGEST_RETRY + FIRST_RETRY).await;
+        assert!(!stuck.has_failed("a"));
         assert_eq!(fail(&mut stuck, 6), FIRST_RETRY);
     }
 }

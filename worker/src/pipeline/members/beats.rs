@@ -26,6 +26,8 @@ use crate::storage::{Policy, Store, StoreError};
 const READ_AT_ONCE: usize = 16;
 /// The shortest time for one request: a heartbeat may be shorter than a slow answer of S3.
 const LEAST_TIME: Duration = Duration::from_secs(1);
+/// Members that are forgotten in one round.
+const FORGOTTEN_AT_ONCE: usize = 8;
 /// A change of this worker's own info waits this long for further ones.
 const GATHER: Duration = Duration::from_millis(20);
 
@@ -311,9 +313,8 @@ impl Membership {
         self.read_infos(found.fetch).await;
         self.listings += 1;
         self.show();
-        for member in found.forget {
-            self.forget(&member).await;
-        }
+        let forgotten = found.forget.iter().take(FORGOTTEN_AT_ONCE);
+        futures::future::join_all(forgotten.map(|member| self.forget(member))).await;
         Ok(())
     }
 
