@@ -145,6 +145,7 @@ pub fn surroundings(
             scenario.keep_versions,
             age,
             scenario.expiry,
+            scenario.is_measured,
         )),
     })
 }

@@ -56,6 +56,7 @@ pub fn begin(on_data_loss: &str) -> Result<Surroundings> {
         yaml: yaml(on_data_loss),
         two_releases: false,
         are_strangers: false,
+        is_measured: false,
         shards: 1,
         weather: Weather::default(),
         updating: Duration::ZERO,

@@ -35,6 +35,9 @@ pub(super) struct Claims {
     /// Claims up to this epoch no longer hold: their owner has said so.
     void: BTreeMap<String, u64>,
     changed: BTreeMap<String, Instant>,
+    /// Shards with an epoch that wasn't known before, and since when it is: their owners may have joined after the last
+    /// listing of the members.
+    taken: BTreeMap<String, Instant>,
     /// When shards that nobody alive holds count as neglected.
     neglected_at: BTreeMap<String, Instant>,
     /// When the next belief in an owner ends.
@@ -70,6 +73,7 @@ impl Claims {
             by_shard: BTreeMap::new(),
             void: BTreeMap::new(),
             changed: heads.keys().map(|shard| (shard.clone(), now)).collect(),
+            taken: BTreeMap::new(),
             neglected_at: BTreeMap::new(),
             believed_until: None,
         }
@@ -77,6 +81,17 @@ impl Claims {
 
     pub(super) fn changed(&mut self, shard: &str, now: Instant) {
         self.changed.insert(shard.to_owned(), now);
+    }
+
+    /// Somebody has taken the shard, or begun it.
+    pub(super) fn taken(&mut self, shard: &str, now: Instant) {
+        self.taken.insert(shard.to_owned(), now);
+    }
+
+    /// Shards whose present epoch became known after a listing of the members was asked for.
+    pub(super) fn taken_since(&mut self, listed: Instant) -> impl Iterator<Item = &str> {
+        self.taken.retain(|_, at| *at > listed);
+        self.taken.keys().map(String::as_str)
     }
 
     /// The owner of this epoch has given the shard up.

@@ -18,6 +18,16 @@ use super::Coordinator;
 use super::claims::{BELIEVED_HEARTBEATS, Says};
 use crate::observe::ConditionStatus;
 
+/// A member that lives and of which nothing else is known.
+fn unheard(member: &str, view: &View) -> MemberFacts {
+    MemberFacts {
+        name: name_of(member).to_owned(),
+        draining: true,
+        reads: view.me.reads,
+        since: view.me.since,
+    }
+}
+
 /// A member id is its worker's name and the process's id.
 fn name_of(member: &str) -> &str {
     member.rsplit_once('-').map_or("", |(name, _)| name)
@@ -54,6 +64,7 @@ impl Coordinator<'_> {
                 head.owner = owner;
             }
             self.claims.changed(&shard, Instant::now());
+            self.claims.taken(&shard, Instant::now());
         }
         for shard in changes.refresh {
             self.refresh(&shard);
@@ -73,16 +84,10 @@ impl Coordinator<'_> {
             reads: info.reads,
             since: info.since,
         };
-        let unheard = |member: &str| MemberFacts {
-            name: name_of(member).to_owned(),
-            draining: true,
-            reads: view.me.reads,
-            since: view.me.since,
-        };
         let live = view.peers.iter().filter(|(_, peer)| peer.is_live);
         let mut members: BTreeMap<String, MemberFacts> = live
             .filter_map(|(member, peer)| match &peer.info {
-                None => Some((member.clone(), unheard(member))),
+                None => Some((member.clone(), unheard(member, view))),
                 Some(info) if info.incarnation == view.me.incarnation => {
                     Some((member.clone(), facts(info)))
                 }
@@ -93,6 +98,19 @@ impl Coordinator<'_> {
         me.draining = self.draining;
         members.insert(view.me.member.clone(), me);
         members
+    }
+
+    /// Adds owners that may have joined after the last listing: that it doesn't show them says nothing.
+    fn add_unlisted(&mut self, view: &View, members: &mut BTreeMap<String, MemberFacts>) {
+        for shard in self.claims.taken_since(view.listed_at) {
+            let head = self.started.heads.get(shard);
+            let owner = head.map(|head| &head.owner).filter(|own| !own.is_empty());
+            if let Some(owner) = owner.filter(|own| !view.peers.contains_key(*own)) {
+                members
+                    .entry(owner.clone())
+                    .or_insert_with(|| unheard(owner, view));
+            }
+        }
     }
 
     /// The newest format that every live member reads, within what the spec allows.
@@ -122,7 +140,8 @@ impl Coordinator<'_> {
             &self.started.heads,
         );
         let view = self.membership.view.borrow().clone();
-        let members = self.members(&view);
+        let mut members = self.members(&view);
+        self.add_unlisted(&view, &mut members);
         let me = view.me.member.clone();
         let mut shards = BTreeMap::new();
         let mut doings = BTreeMap::new();

@@ -366,6 +366,9 @@ impl<'a> Coordinator<'a> {
         if known.is_none_or(|known| known.version != head.version) || broken(Mutant::BelievedAnew) {
             self.claims.changed(&shard, Instant::now());
         }
+        if known.is_none_or(|known| known.epoch < head.epoch) {
+            self.claims.taken(&shard, Instant::now());
+        }
         self.stuck.seen(&shard, head.epoch);
         self.started.heads.insert(shard, head);
         self.want_decision();

@@ -42,6 +42,8 @@ pub struct View {
     pub stable_since: Monotonic,
     /// Listings that succeeded so far.
     pub listings: u64,
+    /// When the last of them was asked for.
+    pub listed_at: Instant,
 }
 
 impl View {
@@ -125,6 +127,7 @@ pub struct Membership {
     watch: Watch,
     counter: u64,
     listings: u64,
+    listed_at: Instant,
     view: watch::Sender<View>,
     lease: watch::Sender<Instant>,
     own: watch::Receiver<MemberInfo>,
@@ -153,6 +156,7 @@ impl Membership {
             peers: BTreeMap::new(),
             stable_since: now,
             listings: 0,
+            listed_at: Instant::now(),
         };
         let (view, view_receiver) = watch::channel(first);
         let (lease, lease_receiver) = watch::channel(Instant::now());
@@ -166,6 +170,7 @@ impl Membership {
             watch,
             counter: 0,
             listings: 0,
+            listed_at: Instant::now(),
             view,
             lease,
             own: own_receiver,
@@ -282,7 +287,7 @@ impl Membership {
     }
 
     async fn list(&mut self) -> Result<(), StoreError> {
-        let now = self.clock.monotonic();
+        let (now, asked) = (self.clock.monotonic(), Instant::now());
         let listed = self.store.list(MEMBERS).await?;
         let newest = listed.iter().map(|object| object.last_modified.0).max();
         let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
@@ -312,6 +317,7 @@ impl Membership {
         self.info_due |= found.own_info_is_missing;
         self.read_infos(found.fetch).await;
         self.listings += 1;
+        self.listed_at = asked;
         self.show();
         let forgotten = found.forget.iter().take(FORGOTTEN_AT_ONCE);
         futures::future::join_all(forgotten.map(|member| self.forget(member))).await;
@@ -364,6 +370,7 @@ impl Membership {
             peers: self.watch.peers(),
             stable_since: self.watch.stable_since(),
             listings: self.listings,
+            listed_at: self.listed_at,
         });
     }
 }
