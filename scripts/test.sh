@@ -28,6 +28,11 @@ part() {
     names+=("$name") times+=($((SECONDS - begin)))
 }
 
+# What pins packages names no registry and no path: each machine's own settings say where they come from.
+no_place() {
+    ! grep -rnE '^--|://' tests/python/requirements.txt tests/python/servers/*.txt
+}
+
 suites_environment() {
     export STOCKSTREAM_BIN=$built/product/stockstream
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
@@ -45,6 +50,7 @@ all() {
     part "set-up" scripts/setup.sh test
     part "Cargo.lock is current" cargo fetch --locked
     part "shared build cache" scripts/build.sh prepare
+    part "no place of one machine" no_place
     part "format" cargo fmt --all --check
     part "licences, bans, sources" cargo deny --workspace --all-features check --hide-inclusion-graph licenses bans sources
     part "lint" cargo clippy --workspace --all-targets -- -D warnings
