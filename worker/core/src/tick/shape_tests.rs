@@ -1,0 +1,222 @@
+//! The faster parser gives what the strict one gives, whatever it has learned before.
+#![allow(clippy::unwrap_used)]
+
+use proptest::prelude::*;
+
+use crate::plan::RecordMapping;
+
+use super::super::*;
+
+fn mapping() -> RecordMapping {
+    RecordMapping {
+        id: Some("id".into()),
+        ..RecordMapping::default()
+    }
+}
+
+fn parser() -> TickParser {
+    let keys = ["close", "volume", "high"].map(str::to_owned);
+    TickParser::new(&mapping(), &keys)
+}
+
+/// What became of a record, with its numbers bit for bit.
+type Outcome = Result<(String, i64, Option<Date>, Option<String>, Vec<Option<u64>>), Unusable>;
+
+fn outcome(parser: &mut TickParser, data: &[u8]) -> Outcome {
+    let tick = parser.parse(data)?;
+    let (ticker, id) = (tick.ticker.to_string(), tick.id.map(|id| id.to_string()));
+    let (at, date) = (tick.event_time.0, tick.trade_date);
+    let numbers = parser.numbers().iter();
+    let numbers = numbers.map(|number| number.map(f64::to_bits)).collect();
+    Ok((ticker, at, date, id, numbers))
+}
+
+/// As the strict parser alone has it.
+fn strictly(data: &[u8]) -> Outcome {
+    let mut fresh = parser();
+    outcome(&mut fresh, data)
+}
+
+const PLAIN: &str = r#"{"ticker":"AAPL","timestamp":"2024-01-02T15:00:01.5Z","date":"2024-01-02","id":"a7","close":185.64,"volume":1200,"venue":"XNAS","high":186,"odd":null}"#;
+
+/// Whether the faster parser alone reads the second record after the first.
+fn is_read_by_shape(first: &str, second: &str) -> bool {
+    let mut parser = parser();
+    parser.parse(first.as_bytes()).unwrap();
+    let (volume, mut numbers) = (parser.volume_index, vec![None; 3]);
+    let read = parser.shapes.read(second.as_bytes(), volume, &mut numbers);
+    read.is_some()
+}
+
+#[test]
+fn records_of_a_known_layout_are_read_by_it() {
+    for second in [
+        PLAIN.to_owned(),
+        PLAIN
+            .replace("AAPL", "BRK.B")
+            .replace("185.64", "-0.000125"),
+        PLAIN.replace("1200", "0").replace("a7", "another id"),
+        PLAIN.replace("15:00:01.5Z", "15:00:01+00:00"),
+        PLAIN.replace("1200", "1200.0"),
+    ] {
+        assert!(is_read_by_shape(PLAIN, &second), "{second}");
+    }
+}
+
+#[test]
+fn what_is_not_plain_is_left_to_the_strict_parser() {
+    for second in [
+        PLAIN.replace("185.64", "1.8564e2"),
+        PLAIN.replace("185.64", "0.1234567890123456789"),
+        PLAIN.replace("185.64", "0185.64"),
+        PLAIN.replace("185.64", "185."),
+        PLAIN.replace("185.64", "null"),
+        PLAIN.replace("1200", "1200.5"),
+        PLAIN.replace("AAPL", "\\u0041APL"),
+        PLAIN.replace("AAPL", "ÄPFEL"),
+        PLAIN.replace("AAPL", ""),
+        PLAIN.replace("\"close\"", "\"clos\""),
+        PLAIN.replace("\"odd\":null", "\"odd\":nul"),
+        PLAIN.replace("15:00:01.5Z", "25:00:01Z"),
+        format!("{PLAIN} "),
+        format!(" {PLAIN}"),
+        PLAIN.replace("\"high\":186", "\"high\":18 6"),
+    ] {
+        assert!(!is_read_by_shape(PLAIN, &second), "{second}");
+        let mut parser = parser();
+        parser.parse(PLAIN.as_bytes()).unwrap();
+        assert_eq!(
+            outcome(&mut parser, second.as_bytes()),
+            strictly(second.as_bytes()),
+            "{second}"
+        );
+    }
+}
+
+/// A stream whose layout changes is learned anew, as often as it changes; one without a layout isn't learned from for ever.
+#[test]
+fn a_new_layout_is_learned() {
+    let mut parser = parser();
+    for round in 0..100 {
+        let key = format!("\"k{round}\":1,\"close\"");
+        let record = PLAIN.replace("\"close\"", &key);
+        parser.parse(record.as_bytes()).unwrap();
+        let before = parser.shapes.misses;
+        parser.parse(record.as_bytes()).unwrap();
+        assert!(parser.shapes.misses <= before, "round {round}");
+        assert!(parser.shapes.shapes.len() <= MOST_SHAPES);
+    }
+    let mut learned = 0;
+    for round in 0..10_000 {
+        let key = format!("\"u{round}\":1,\"close\"");
+        let first = parser.shapes.shapes.first().map(|shape| shape.end.as_ptr());
+        parser
+            .parse(PLAIN.replace("\"close\"", &key).as_bytes())
+            .unwrap();
+        let now = parser.shapes.shapes.first().map(|shape| shape.end.as_ptr());
+        learned += usize::from(first != now);
+    }
+    assert!(learned <= 64 + 10_000 / 64 + 1, "learned {learned} times");
+}
+
+use super::MOST_SHAPES;
+
+/// Values as they stand in JSON: plain ones, odd ones, and some that are no JSON.
+fn number() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => (-1_000_000_000i64..1_000_000_000, 0usize..8).prop_map(|(digits, decimals)| {
+            format!("{:.decimals$}", digits as f64 / 1e4)
+        }),
+        2 => any::<u64>().prop_map(|number| number.to_string()),
+        2 => "-?(0|[1-9][0-9]{0,20})(\\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?",
+        1 => "-?[0-9]{0,4}\\.?[0-9]{0,3}[eE]?[+-]?[0-9]?",
+        1 => prop_oneof![Just("null"), Just("true"), Just("\"1\""), Just("[1]"), Just("-"), Just("{}")].prop_map(str::to_owned),
+    ]
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "[A-Z.]{1,6}".prop_map(|text| format!("\"{text}\"")),
+        1 => "\\PC{0,70}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+        1 => "[ -~\\x00-\\x1f]{0,6}".prop_map(|text| format!("\"{text}\"")),
+        1 => number(),
+    ]
+}
+
+fn time() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "\"2024-0[1-9]-[0-2][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9](\\.[0-9]{1,9})?(Z|\\+00:00|)\"",
+        1 => "\"(1[89]|20|29|30)[0-9]{2}-[01][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,10})?(Z|\\+01:00|)\"",
+        1 => text(),
+    ]
+}
+
+fn date() -> impl Strategy<Value = String> {
+    prop_oneof![
+        4 => "\"2024-[01][0-9]-[0-3][0-9]\"",
+        1 => text(),
+    ]
+}
+
+/// A record of one of a few layouts.
+fn record() -> impl Strategy<Value = String> {
+    let values = (
+        text(),
+        time(),
+        date(),
+        text(),
+        number(),
+        number(),
+        text(),
+        number(),
+    );
+    (values, 0usize..6, "[ \\t\\r\\n]{0,2}").prop_map(|(values, layout, space)| {
+        let (ticker, time, date, id, close, volume, venue, high) = values;
+        match layout {
+            0 | 1 => format!(
+                "{{\"ticker\":{ticker},\"timestamp\":{time},\"date\":{date},\"id\":{id},\"close\":{close},\"volume\":{volume},\"venue\":{venue},\"high\":{high}}}"
+            ),
+            2 => format!("{{\"close\":{close},{space}\"ticker\" :{ticker},\"timestamp\":{time},\"id\":{id}}}{space}"),
+            3 => format!("{{\"id\":{id},\"ticker\":{ticker},\"timestamp\":{time},\"x\":{venue},\"x\":{high},\"close\":{close}}}"),
+            4 => format!("{{\"ticker\":{ticker},\"id\":{id},\"close\":{close},\"close\":{high},\"timestamp\":{time}}}"),
+            _ => format!("{{\"ticker\":{ticker},\"id\":{id},\"timestamp\":{time},\"nested\":{{\"a\":[{high}]}},\"volume\":{volume}}}"),
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    #[test]
+    fn whatever_was_learned_the_outcome_is_the_strict_parsers(records in proptest::collection::vec(record(), 1..12)) {
+        let mut parser = parser();
+        parser.parse(PLAIN.as_bytes()).unwrap();
+        for record in &records {
+            prop_assert_eq!(outcome(&mut parser, record.as_bytes()), strictly(record.as_bytes()), "{}", record);
+        }
+    }
+
+    /// Damage of a byte or two in a record whose layout is known.
+    #[test]
+    fn a_damaged_record_is_judged_by_the_strict_parser(
+        record in record(),
+        damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), 0u8..3), 1..3),
+    ) {
+        let mut parser = parser();
+        parser.parse(PLAIN.as_bytes()).unwrap();
+        let _ = parser.parse(record.as_bytes());
+        let mut bytes = record.into_bytes();
+        for (index, byte, how) in damage {
+            let at = index.index(bytes.len());
+            match how {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                _ => drop(bytes.remove(at)),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        prop_assert_eq!(outcome(&mut parser, &bytes), strictly(&bytes), "{}", String::from_utf8_lossy(&bytes));
+    }
+}
