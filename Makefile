@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench-stream
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,9 @@ soak-kinesis: ## The embedded Kinesis under load: a minute in memory, on disk an
 
 bench-kinesis: ## The embedded Kinesis' speed beside kinesis-local's, and its bottleneck; ARGS=--help for options
 	@scripts/bench-kinesis.sh $(ARGS)
+
+bench: ## Files of ticks to one-minute rows, beside DuckDB and Polars: ticks/s, memory, ratio; ARGS=--help for options
+	@scripts/bench.sh $(ARGS)
 
 bench-stream: ## A pipeline's speed from the stream to Parquet: ticks/s, idle cost, latency, bottleneck; ARGS=--help for options
 	@scripts/bench-stream.sh $(ARGS)

@@ -25,5 +25,9 @@ node_packages=$STOCKSTREAM_CACHE/node-$(cksum <"$root/tests/node/package-lock.js
 servers=(moto ministack seaweedfs microburst)
 server_venv() { printf '%s/venv-%s-%s' "$STOCKSTREAM_CACHE" "$1" "$(cksum <"$root/tests/python/servers/$1.txt" | cut -d' ' -f1)"; }
 
+# What `make bench` compares with.
+peers=$root/tests/python/bench/peers.txt
+peers_venv=$STOCKSTREAM_CACHE/venv-peers-$(cksum <"$peers" | cut -d' ' -f1)
+
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Installs what is missing, and says what: scripts/setup.sh build|test|python
+# Installs what is missing, and says what: scripts/setup.sh build|test|python|peers
 #
 #   build    a C compiler and make (the AWS SDK's and zstd's C code), the pinned Rust toolchain
 #   python   a virtual environment with the pinned packages of tests/python/requirements.txt
-#   test     both, cargo-deny, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
+#   peers    a virtual environment with what `make bench` compares with
+#   test     both of the first, cargo-deny, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
 #
 # Tools go to $STOCKSTREAM_CACHE (default ~/.cache/stockstream). Quick when nothing is missing; two runs at once wait
 # for each other.
@@ -12,7 +13,7 @@ set -euo pipefail
 
 CARGO_DENY=0.20.2
 
-usage="usage: scripts/setup.sh build|python|test"
+usage="usage: scripts/setup.sh build|python|peers|test"
 what=${1-}
 [ $# -eq 1 ] || die "$usage"
 
@@ -109,6 +110,7 @@ cd "$root"
 case $what in
     build) packages $(compiler_missing); toolchain ;;
     python) packages $(python_missing); environment "$venv" "$requirements" ;;
+    peers) packages $(python_missing); environment "$peers_venv" "$peers" ;;
     test) packages $(compiler_missing) $(python_missing); toolchain; deny; environment "$venv" "$requirements"; server_environments; node ;;
     *) die "setup: unknown: $what; $usage" ;;
 esac
