@@ -68,11 +68,9 @@ impl<'a> Place<'a> {
         Place { meta, sub_sequence }
     }
 
-    /// The raw bytes to keep: a sub-record's without the record around them, which may be far larger.
+    /// The raw bytes to keep: without what they are a slice of (an aggregated record, a file's buffer), which may be far
+    /// larger.
     pub(super) fn kept(&self, data: &Bytes) -> Bytes {
-        match self.sub_sequence {
-            Some(_) => Bytes::copy_from_slice(data),
-            None => data.clone(),
-        }
+        Bytes::copy_from_slice(data)
     }
 }

@@ -1,22 +1,137 @@
 //! NDJSON: a line is a tick.
+//!
+//! Owns where lines end. Empty lines are none; a line's end is `\n` or `\r\n`, and the last may lack it. Of a line that is
+//! too long for a tick no more is kept than tells so.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use stockstream_core::plan::MAX_TICK_BYTES;
 
 use super::blob::Blob;
 use super::error::FilesError;
-use super::list::Compression;
 use super::records::{Record, Records};
-use super::text::Text;
+use super::text::{BYTE_ORDER_MARK, Text};
 
-/// The ticks of an NDJSON file. Empty lines are none; a line's end is `\n` or `\r\n`, and the last may lack it.
+/// A line that is longer than this is too long for a tick, or has a `\r` before its end.
+const KEPT: usize = MAX_TICK_BYTES + 2;
+
+/// A line without its end, and cut.
+fn trimmed(mut line: Bytes) -> Bytes {
+    if line.last() == Some(&b'\r') && line.len() <= KEPT {
+        line.truncate(line.len() - 1);
+    }
+    line.truncate(MAX_TICK_BYTES + 1);
+    line
+}
+
+/// The lines of a file that isn't packed: slices of what was read, which aren't copied. Its marks are byte offsets.
+pub(super) struct PlainLines {
+    blob: Arc<Blob>,
+    buffer_size: usize,
+    /// From the next line's begin on.
+    buffer: Bytes,
+    /// Where that stands in the file.
+    offset: u64,
+}
+
+impl PlainLines {
+    pub(super) fn open(
+        blob: &Arc<Blob>,
+        mark: u64,
+        buffer_size: usize,
+    ) -> Result<Self, FilesError> {
+        let mut lines = PlainLines {
+            blob: blob.clone(),
+            buffer_size,
+            buffer: blob.read_at(mark, buffer_size)?,
+            offset: mark,
+        };
+        if mark == 0 && lines.buffer.starts_with(&BYTE_ORDER_MARK) {
+            lines.take(BYTE_ORDER_MARK.len());
+        }
+        Ok(lines)
+    }
+
+    fn take(&mut self, length: usize) -> Bytes {
+        self.offset += length as u64;
+        self.buffer.split_to(length)
+    }
+
+    /// The next line without its `\n`; `None` at the end.
+    fn line(&mut self) -> Result<Option<Bytes>, FilesError> {
+        if let Some(end) = memchr::memchr(b'\n', &self.buffer) {
+            return Ok(Some(self.take_line(end)));
+        }
+        if self.ends_here() {
+            let rest = self.buffer.len();
+            return Ok((rest > 0).then(|| self.take(rest)));
+        }
+        // Once more from the line's begin: it is all but never longer than the buffer.
+        self.buffer = self.blob.read_at(self.offset, self.buffer_size)?;
+        match memchr::memchr(b'\n', &self.buffer) {
+            Some(end) => Ok(Some(self.take_line(end))),
+            None => self.long_line().map(Some),
+        }
+    }
+
+    fn take_line(&mut self, end: usize) -> Bytes {
+        let line = self.take(end);
+        self.buffer.advance(1);
+        self.offset += 1;
+        line
+    }
+
+    fn ends_here(&self) -> bool {
+        self.offset + self.buffer.len() as u64 >= self.blob.entry.size
+    }
+
+    /// A line that the buffer doesn't hold, or the last one, which nothing ends.
+    fn long_line(&mut self) -> Result<Bytes, FilesError> {
+        let mut line = Vec::new();
+        loop {
+            let end = memchr::memchr(b'\n', &self.buffer);
+            let part = self.take(end.unwrap_or(self.buffer.len()));
+            // One byte more than is passed on is kept, for it may be a `\r`; and one more tells that others follow.
+            let kept = part.len().min(KEPT + 1 - line.len());
+            line.extend_from_slice(&part[..kept]);
+            if end.is_some() {
+                self.buffer.advance(1);
+                self.offset += 1;
+                break;
+            }
+            if self.ends_here() {
+                break;
+            }
+            self.buffer = self.blob.read_at(self.offset, self.buffer_size)?;
+        }
+        Ok(Bytes::from(line))
+    }
+}
+
+impl Records for PlainLines {
+    fn next(&mut self) -> Result<Option<Record>, FilesError> {
+        while let Some(line) = self.line()? {
+            let data = trimmed(line);
+            if !data.is_empty() {
+                let after = self.offset;
+                return Ok(Some(Record { data, after }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn memory(&self) -> usize {
+        self.buffer_size
+    }
+}
+
+/// The lines of a packed file. Its marks are numbers of lines.
 pub(super) struct Lines {
     text: Text,
     line: Vec<u8>,
-    /// Lines taken, in a packed file; `None` where byte offsets are the marks.
-    rows: Option<u64>,
+    /// Lines taken.
+    rows: u64,
 }
 
 impl Lines {
@@ -25,13 +140,12 @@ impl Lines {
         mark: u64,
         buffer_size: usize,
     ) -> Result<Self, FilesError> {
-        let plain = blob.entry.compression == Compression::None;
         let mut lines = Lines {
-            text: Text::open(blob, if plain { mark } else { 0 }, buffer_size)?,
+            text: Text::open(blob, 0, buffer_size)?,
             line: Vec::new(),
-            rows: (!plain).then_some(0),
+            rows: 0,
         };
-        while lines.rows.is_some_and(|rows| rows < mark) {
+        while lines.rows < mark {
             if !lines.advance()? {
                 return Err(FilesError::Marks {
                     why: format!(
@@ -51,7 +165,7 @@ impl Lines {
                 return Ok(false);
             }
             if !self.line.is_empty() {
-                self.rows = self.rows.map(|rows| rows + 1);
+                self.rows += 1;
                 return Ok(true);
             }
         }
@@ -59,8 +173,6 @@ impl Lines {
 
     /// Reads a line without its end, keeping no more than one byte above the limit; false at the file's end.
     fn read_line(&mut self) -> Result<bool, FilesError> {
-        // One byte more than is passed on: it may be the `\r` of a line that is just short enough.
-        const KEPT: usize = MAX_TICK_BYTES + 2;
         self.line.clear();
         let mut length = 0;
         loop {
@@ -103,7 +215,7 @@ impl Records for Lines {
         }
         Ok(Some(Record {
             data,
-            after: self.rows.unwrap_or(self.text.offset()),
+            after: self.rows,
         }))
     }
 

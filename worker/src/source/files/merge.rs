@@ -259,8 +259,12 @@ impl Merge {
                 let bytes = opened.reader.memory() + opened.head.data.len();
                 self.open_bytes = self.open_bytes - opened.bytes + bytes;
                 opened.bytes = bytes;
-                opened.key = event_time(&mut self.parser, &opened.head.data);
-                let key = opened.key;
+                // The last file that is left has nothing to be before or after.
+                let key = match self.heap.len() {
+                    1 => None,
+                    _ => event_time(&mut self.parser, &opened.head.data),
+                };
+                opened.key = key;
                 if let Some(mut top) = self.heap.peek_mut() {
                     *top = Reverse((key, index));
                 }

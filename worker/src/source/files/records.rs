@@ -8,7 +8,7 @@ use stockstream_core::plan::RecordMapping;
 use super::blob::Blob;
 use super::csv_rows::CsvRows;
 use super::error::FilesError;
-use super::lines::Lines;
+use super::lines::{Lines, PlainLines};
 use super::list::{Compression, Format};
 use super::parquet_rows::ParquetRows;
 
@@ -45,6 +45,7 @@ pub(super) fn open(
         });
     }
     match blob.entry.format {
+        Format::Ndjson if plain => Ok(Box::new(PlainLines::open(blob, mark, buffer_size)?)),
         Format::Ndjson => Ok(Box::new(Lines::open(blob, mark, buffer_size)?)),
         Format::Csv => Ok(Box::new(CsvRows::open(blob, mark, mapping, buffer_size)?)),
         Format::Parquet => Ok(Box::new(ParquetRows::open(blob, mark, mapping)?)),

@@ -10,7 +10,8 @@ use super::blob::{Blob, BlobReader};
 use super::error::FilesError;
 use super::list::Compression;
 
-const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
+/// What may stand at the begin of a text file.
+pub(super) const BYTE_ORDER_MARK: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
 /// Bytes that a decoder hands out at once.
 const DECODED: usize = 64 * 1024;
