@@ -82,12 +82,12 @@ def compare(one: pathlib.Path, other: pathlib.Path) -> int:
     session.execute("SET TimeZone = 'UTC'")
     for name, folder in (("one", one), ("other", other)):
         session.execute(
-            f"""CREATE TABLE {name} AS SELECT ticker::VARCHAR AS ticker, epoch_us(window_start) AS at, avg_close, last_close,
+            f"""CREATE TABLE {name} AS SELECT ticker::VARCHAR AS ticker, epoch_us(window_start) AS start_micros, avg_close, last_close,
             ticks::BIGINT AS ticks, volume::DOUBLE AS volume, low, high FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true)"""
         )
     count, others = (session.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("one", "other"))
     same = session.execute(
-        """SELECT count(*) FROM one JOIN other USING (ticker, at) WHERE one.ticks = other.ticks AND one.volume = other.volume
+        """SELECT count(*) FROM one JOIN other USING (ticker, start_micros) WHERE one.ticks = other.ticks AND one.volume = other.volume
         AND one.last_close = other.last_close AND one.low = other.low AND one.high = other.high
         AND abs(one.avg_close - other.avg_close) <= 1e-9 * abs(other.avg_close)"""
     ).fetchone()[0]
