@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ bench-stream: ## A pipeline's speed from the stream to Parquet: ticks/s, idle co
 
 bench-assignment: ## How long the plan of who has which shard takes: 10,000 shards, 200 workers
 	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench assignment
+
+bench-tick: ## What a tick costs the core: parsed, and counted into its window
+	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench tick
 
 sim: ## The worker's loop in a simulation: make sim [SEEDS=1000] [JOBS=2], or one seed with its trace: make sim SEED=7
 	@scripts/sim.sh seeds $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000)) --from $(or $(FROM),1) --jobs $(or $(JOBS),$(shell nproc)) $(ARGS)
