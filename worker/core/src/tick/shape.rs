@@ -11,6 +11,7 @@ use std::borrow::Cow;
 
 use super::scalar::Scalar;
 use super::{Fields, Role, Tick, TickParser};
+use crate::time::{Date, Micros};
 
 /// Layouts that are kept.
 const MOST_SHAPES: usize = 8;
@@ -22,6 +23,9 @@ const PATIENCE: u32 = 64;
 /// Integers up to this are doubles exactly, and scaled by a power of ten up to 10^22 they are rounded once, as a decimal
 /// is (Clinger 1990, "How to read floating point numbers accurately").
 const EXACT: u64 = 1 << 53;
+
+/// So many digits make no more than a `u64` holds.
+const WRAPS_NOT: usize = 19;
 
 /// The powers of ten that are doubles exactly.
 const POWERS: [f64; 23] = [
@@ -36,6 +40,26 @@ pub(super) struct Shapes {
     shapes: Vec<Shape>,
     /// Records in a row that none fitted.
     misses: u32,
+    /// Most ticks are of the day of the one before.
+    day: Day,
+}
+
+/// A date as it stands in a text, and what it is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Day {
+    text: [u8; 10],
+    date: Option<Date>,
+}
+
+impl Day {
+    fn date(&mut self, text: &str) -> Option<Date> {
+        if self.text != *text.as_bytes() {
+            let date = Date::parse(text)?;
+            self.text = text.as_bytes().try_into().ok()?;
+            self.date = Some(date);
+        }
+        self.date
+    }
 }
 
 /// One layout: text that is the same in each record, and a field after each piece of it but the last.
@@ -71,7 +95,8 @@ impl Shapes {
         numbers: &mut [Option<f64>],
     ) -> Option<Tick<'a>> {
         for index in 0..self.shapes.len() {
-            if let Some(tick) = self.shapes[index].read(data, volume, numbers) {
+            let shape = &self.shapes[index];
+            if let Some(tick) = shape.read(data, volume, numbers, &mut self.day) {
                 self.misses = 0;
                 self.shapes[..=index].rotate_right(1);
                 return Some(tick);
@@ -161,6 +186,7 @@ impl Shape {
         data: &'a [u8],
         volume: Option<usize>,
         numbers: &mut [Option<f64>],
+        day: &mut Day,
     ) -> Option<Tick<'a>> {
         let mut rest = data;
         let mut fields = Fields::default();
@@ -171,7 +197,7 @@ impl Shape {
                     let (text, after) = plain_text(rest)?;
                     rest = after;
                     for role in &field.roles {
-                        give_text(*role, text, &mut fields)?;
+                        give_text(*role, text, day, &mut fields)?;
                     }
                 }
                 Kind::Number => {
@@ -199,22 +225,22 @@ impl Shape {
 
 /// A text of printable ASCII without escapes, up to its closing quote, and what follows, the quote included.
 fn plain_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
-    let end = bytes
-        .iter()
-        .position(|byte| !matches!(byte, 0x20..=0x21 | 0x23..=0x5b | 0x5d..=0x7f))?;
+    let end = bytes.iter().position(|byte| *byte == b'"')?;
     let (text, after) = bytes.split_at(end);
-    if after.first() != Some(&b'"') {
+    // All bytes, and no way out before: so it is done many at a time.
+    let is_odd = |byte: &u8| !(0x20..0x80).contains(byte) | (*byte == b'\\');
+    if text.iter().fold(false, |odd, byte| odd | is_odd(byte)) {
         return None;
     }
     Some((std::str::from_utf8(text).ok()?, after))
 }
 
-fn give_text<'a>(role: Role, text: &'a str, fields: &mut Fields<'a>) -> Option<()> {
+fn give_text<'a>(role: Role, text: &'a str, day: &mut Day, fields: &mut Fields<'a>) -> Option<()> {
     let scalar = || Scalar::Text(Cow::Borrowed(text));
     match role {
         Role::Ticker => fields.ticker = Some(super::ticker(&scalar()).ok()?),
-        Role::EventTime => fields.event_time = Some(super::event_time(&scalar()).ok()?),
-        Role::TradeDate => fields.trade_date = Some(super::trade_date(&scalar()).ok()?),
+        Role::EventTime => fields.event_time = Some(Micros::parse(text)?),
+        Role::TradeDate => fields.trade_date = Some(day.date(text)?),
         Role::Id => fields.id = Some(super::id(&scalar()).ok()?),
         Role::Volume | Role::Number(_) => return None,
     }
@@ -238,13 +264,14 @@ impl Number {
             _ => (false, bytes),
         };
         let mut digits = 0;
-        let whole = take_digits(&mut rest, &mut digits)?;
+        let whole = take_digits(&mut rest, 0, &mut digits)?;
         if whole.len() > 1 && whole[0] == b'0' {
             return None;
         }
         let mut decimals = None;
         if let Some(mut fraction) = rest.strip_prefix(b".") {
-            decimals = Some(take_digits(&mut fraction, &mut digits)?.len());
+            let taken = take_digits(&mut fraction, whole.len(), &mut digits)?;
+            decimals = Some(taken.len());
             rest = fraction;
         }
         let number = Number {
@@ -296,8 +323,8 @@ impl Number {
     }
 }
 
-/// Takes at least one digit, and adds them to those before.
-fn take_digits<'a>(rest: &mut &'a [u8], digits: &mut u64) -> Option<&'a [u8]> {
+/// Takes at least one digit, and adds them to those before, of which there are `before`.
+fn take_digits<'a>(rest: &mut &'a [u8], before: usize, digits: &mut u64) -> Option<&'a [u8]> {
     let mut count = 0;
     for byte in *rest {
         let digit = byte.wrapping_sub(b'0');
@@ -305,8 +332,10 @@ fn take_digits<'a>(rest: &mut &'a [u8], digits: &mut u64) -> Option<&'a [u8]> {
             break;
         }
         count += 1;
-        // Once above the limit it stays above: it never wraps.
-        *digits = digits.saturating_mul(10).saturating_add(u64::from(digit));
+        *digits = digits.wrapping_mul(10).wrapping_add(u64::from(digit));
+    }
+    if before + count > WRAPS_NOT {
+        *digits = u64::MAX;
     }
     let (taken, after) = rest.split_at(count);
     *rest = after;
