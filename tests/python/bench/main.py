@@ -52,12 +52,12 @@ def measure(command: list[str], rows: pathlib.Path) -> Run:
     """Runs a command to its end."""
     begin = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, errors = process.stderr.read(), None
+    errors = process.stderr.read().decode(errors="replace")
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.monotonic() - begin
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
-        sys.exit(f"bench: {' '.join(command)} ended with {process.returncode}:\n{_.decode(errors='replace')[-2000:]}")
+        sys.exit(f"bench: {' '.join(command)} ended with {process.returncode}:\n{errors[-2000:]}")
     files = sum(1 for _ in rows.rglob("*.parquet"))
     return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, files)
 
@@ -133,7 +133,8 @@ def main() -> None:
             rows = compare(first, pathlib.Path(work) / f"{name}-1" / "rows")
         shutil.rmtree(work, ignore_errors=True)
     size = ticks.stat().st_size / options.ticks
-    print(f"{options.ticks:,} ticks of {size:.0f} bytes, {rows:,} rows (compared); medians of {options.rounds} rounds\n")
+    compared = f"{rows:,} rows, all the same" if rows else "rows not compared"
+    print(f"{options.ticks:,} ticks of {size:.0f} bytes, {compared}; medians of {options.rounds} rounds\n")
     print("| engine | ticks/s | s | processor s | most memory, MiB | files | × Stockstream |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     middle = {name: statistics.median(run.seconds for run in own) for name, own in runs.items()}

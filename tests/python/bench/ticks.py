@@ -2,7 +2,7 @@
 
 usage: ticks.py TICKS FILE
 
-500 tickers over 390 one-minute windows from 2024-01-02T14:30:00Z, about 157 bytes a tick, in the order of their event
+500 tickers over 390 one-minute windows from 2024-01-02T14:30:00Z, 149 bytes a tick, in the order of their event
 times, which all differ. Which ticker comes next, and its prices, come from a linear congruential generator (Knuth's
 MMIX constants).
 """
