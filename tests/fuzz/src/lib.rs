@@ -12,7 +12,16 @@ use stockstream_core::tick::{TickParser, Unusable};
 pub const LONGEST: usize = 8 * 1024;
 
 /// What became of a record: ticker, time, date, id and numbers, bit for bit.
-type Outcome = Result<(String, i64, Option<String>, Option<String>, Vec<Option<u64>>), Unusable>;
+type Outcome = Result<
+    (
+        String,
+        i64,
+        Option<String>,
+        Option<String>,
+        Vec<Option<u64>>,
+    ),
+    Unusable,
+>;
 
 fn outcome(parser: &mut TickParser, record: &[u8]) -> Outcome {
     let tick = parser.parse(record)?;

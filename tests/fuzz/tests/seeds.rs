@@ -7,7 +7,9 @@ use std::path::Path;
 const DAMAGES: &[u8] = b"\"\\{}[]:,.+-0e9= \n\x00\xff";
 
 fn every_damage(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("seeds").join(target);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("seeds")
+        .join(target);
     let mut seeds = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let seed = std::fs::read(entry.unwrap().path()).unwrap();

@@ -174,3 +174,7 @@ impl ClientProtocol for PlainReplies {
         self.inner.parse_event_stream_error_metadata(payload)
     }
 }
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;
