@@ -40,14 +40,21 @@ pub fn decode(body: &[u8]) -> Option<Reply> {
     scan.byte(b'{')?;
     scan.spaces();
     loop {
-        if scan.key(br#""Records""#).is_some() {
-            once(&mut records, scan.records()?)?;
-        } else if scan.key(br#""NextShardIterator""#).is_some() {
-            once(&mut next, scan.text()?.to_owned())?;
-        } else if scan.key(br#""MillisBehindLatest""#).is_some() {
-            once(&mut behind, scan.integer()?)?;
-        } else {
-            return None;
+        // By its first letter, so that only one name is compared.
+        match *scan.rest.get(1)? {
+            b'R' => {
+                scan.key(br#""Records""#)?;
+                once(&mut records, scan.records()?)?;
+            }
+            b'N' => {
+                scan.key(br#""NextShardIterator""#)?;
+                once(&mut next, scan.text()?.to_owned())?;
+            }
+            b'M' => {
+                scan.key(br#""MillisBehindLatest""#)?;
+                once(&mut behind, scan.integer()?)?;
+            }
+            _ => return None,
         }
         if !scan.goes_on(b'}')? {
             break;
@@ -173,7 +180,6 @@ impl<'a> Scan<'a> {
         self.byte(b'{')?;
         self.spaces();
         loop {
-            // By its first letter, so that only one name is compared.
             match *self.rest.get(1)? {
                 b'S' => {
                     self.key(br#""SequenceNumber""#)?;

@@ -74,6 +74,8 @@ fn what_is_not_plain_is_left_to_the_sdk() {
         PLAIN.replace("\"Data\":\"\"", "\"Data\":\"\",\"Unknown\":1"),
         PLAIN.replace("\"Records\"", "\"MillisBehindLatest\":1,\"Records\""),
         PLAIN.replace("\"Records\"", "\"Unknown\":{},\"Records\""),
+        PLAIN.replace("\"Records\"", "\"Records\" \"Records\""),
+        PLAIN.replace("\"Data\":\"\"", "\"Data\" \"Data\":\"\""),
         PLAIN.replace("[{", "[null,{"),
         PLAIN.replace("},{", "}{"),
         PLAIN.replace("},{", "},,{"),
