@@ -12,6 +12,7 @@ use crate::generation;
 use crate::hash::key_hash;
 use crate::plan::{Function, Plan};
 use crate::row::{DeadReason, Row};
+use crate::rows::{RowHead, Rows};
 use crate::sequence::SequenceNumber;
 use crate::tick::{Tick, Unusable};
 use crate::time::{Date, Micros};
@@ -37,8 +38,8 @@ struct Ticker {
     ticks: u64,
     /// Late ticks since the shard was taken; for display.
     late: u64,
-    /// The newest row since the shard was taken; for display.
-    closed: Option<Row>,
+    /// The newest window that closed since the shard was taken, and its end; for display.
+    closed: Option<(Micros, Window)>,
 }
 
 /// What is shown of a ticker. Counts and the closed row begin with the take.
@@ -51,7 +52,7 @@ pub struct TickerView<'a> {
     /// The highest event time; `None` without a counted tick.
     pub newest: Option<Micros>,
     /// The newest closed window.
-    pub closed: Option<&'a Row>,
+    pub closed: Option<Row>,
     /// Ticks counted.
     pub ticks: u64,
     /// Late ticks.
@@ -97,6 +98,8 @@ pub struct WindowTable {
     by_name: Map<Arc<str>, u32>,
     /// By end, then ticker.
     windows: BTreeMap<Micros, Map<u32, Window>>,
+    /// The end of the window that was asked for last.
+    last_end: Micros,
     open: usize,
     ids: usize,
 }
@@ -115,6 +118,7 @@ impl WindowTable {
             tickers: Vec::new(),
             by_name: Map::default(),
             windows: BTreeMap::new(),
+            last_end: Micros(i64::MIN),
             open: 0,
             ids: 0,
         };
@@ -174,10 +178,15 @@ impl WindowTable {
         self.program.is_usable(numbers)
     }
 
-    /// The end of the window that holds an event time.
-    pub fn window_end(&self, event_time: Micros) -> Micros {
+    /// The end of the window that holds an event time. Most ticks lie in the window of the tick before.
+    pub fn window_end(&mut self, event_time: Micros) -> Micros {
         let size = self.plan.window_size;
-        event_time.window_start(size).plus(size)
+        let end = self.last_end;
+        if event_time < end && end.0.saturating_sub(event_time.0) <= size {
+            return end;
+        }
+        self.last_end = event_time.window_start(size).plus(size);
+        self.last_end
     }
 
     /// True when the tick's id stands in an open window of its ticker.
@@ -188,8 +197,8 @@ impl WindowTable {
         }
     }
 
-    /// The bound that the tick would break, if any.
-    pub fn bound_broken(&self, tick: &Tick<'_>, known: Known) -> Option<Unusable> {
+    /// The bound that the tick, whose window ends at `end`, would break, if any.
+    pub fn bound_broken(&self, tick: &Tick<'_>, known: Known, end: Micros) -> Option<Unusable> {
         let limits = self.plan.limits;
         let full = |reason, limit: usize, what: &str| {
             Some(Unusable {
@@ -200,7 +209,7 @@ impl WindowTable {
         if !known.is_known() && self.tickers.len() >= limits.tickers {
             return full(DeadReason::TooManyTickers, limits.tickers, "tickers");
         }
-        if self.open >= limits.open_windows && self.opens_window(tick, known) {
+        if self.open >= limits.open_windows && self.opens_window(known, end) {
             return full(
                 DeadReason::TooManyWindows,
                 limits.open_windows,
@@ -213,8 +222,7 @@ impl WindowTable {
         None
     }
 
-    fn opens_window(&self, tick: &Tick<'_>, known: Known) -> bool {
-        let end = self.window_end(tick.event_time);
+    fn opens_window(&self, known: Known, end: Micros) -> bool {
         let windows = self.windows.get(&end);
         match (known.index, windows) {
             (Some(index), Some(windows)) => !windows.contains_key(&index),
@@ -222,21 +230,21 @@ impl WindowTable {
         }
     }
 
-    /// Counts a tick into its window, which is opened if need be.
+    /// Counts a tick into its window, which ends at `end` and is opened if need be.
     pub fn count(
         &mut self,
         sequence: &SequenceNumber,
         tick: &Tick<'_>,
         known: Known,
+        end: Micros,
         numbers: &[Option<f64>],
     ) {
         let index = match known.index {
             Some(index) => index,
             None => self.add_ticker(&Arc::from(tick.ticker.as_ref()), known.hash),
         };
-        let end = self.window_end(tick.event_time);
         let start = end.minus(self.plan.window_size);
-        let slots = self.slots_at(start);
+        let (program, generations) = (&self.program, &self.generations);
         let window = self
             .windows
             .entry(end)
@@ -244,6 +252,7 @@ impl WindowTable {
             .entry(index)
             .or_insert_with(|| {
                 self.open += 1;
+                let slots = program.slots_of_first(generation::at(generations, start).len());
                 Window {
                     start,
                     trade_date: tick.event_time.date(),
@@ -280,29 +289,40 @@ impl WindowTable {
         }
     }
 
-    /// Closes the windows that end at or before `watermark`; rows come in the order of (end, ticker).
-    pub fn close_through(&mut self, watermark: Micros) -> Vec<Row> {
-        let mut rows = Vec::new();
+    /// Closes the windows that end at or before `watermark`; their rows go behind `rows`, in the order of (end, ticker).
+    pub fn close_through(&mut self, watermark: Micros, rows: &mut Rows) {
         while let Some(entry) = self.windows.first_entry() {
             if *entry.key() > watermark {
                 break;
             }
             let (end, windows) = entry.remove_entry();
-            let first = rows.len();
             self.open -= windows.len();
+            let mut windows: Vec<(u32, Window)> = windows.into_iter().collect();
+            let name = |index: u32| &self.tickers[index as usize].name;
+            windows.sort_unstable_by(|(a, _), (b, _)| name(*a).cmp(name(*b)));
             for (index, window) in windows {
-                self.ids -= window.ids.len();
-                let ticker = &mut self.tickers[index as usize];
-                for id in &window.ids {
-                    ticker.ids.remove(id);
-                }
-                let row = self.row(index, end, &window);
-                self.tickers[index as usize].closed = Some(row.clone());
-                rows.push(row);
+                self.close(index, end, window, rows);
             }
-            rows[first..].sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
         }
-        rows
+    }
+
+    fn close(&mut self, index: u32, end: Micros, mut window: Window, rows: &mut Rows) {
+        self.ids -= window.ids.len();
+        let ticker = &mut self.tickers[index as usize];
+        for id in window.ids.drain(..) {
+            ticker.ids.remove(&id);
+        }
+        let head = RowHead {
+            ticker: &ticker.name,
+            trade_date: window.trade_date,
+            window_start: window.start,
+            window_end: end,
+            ticks: window.ticks,
+            first_sequence: window.first_sequence.clone(),
+            last_sequence: window.last_sequence.clone(),
+        };
+        rows.push_with(head, self.program.figures(&window.slots));
+        ticker.closed = Some((end, window));
     }
 
     /// The end of the newest open window.
@@ -362,7 +382,10 @@ impl WindowTable {
             name: &ticker.name,
             close: ticker.close,
             newest: (ticker.newest.0 != i64::MIN).then_some(ticker.newest),
-            closed: ticker.closed.as_ref(),
+            closed: ticker
+                .closed
+                .as_ref()
+                .map(|(end, window)| self.row(ticker, *end, window)),
             ticks: ticker.ticks,
             late: ticker.late,
         })
@@ -373,16 +396,16 @@ impl WindowTable {
         let mut rows = BTreeMap::new();
         for (end, windows) in &self.windows {
             for (index, window) in windows {
-                let row = self.row(*index, *end, window);
+                let row = self.row(&self.tickers[*index as usize], *end, window);
                 rows.insert(row.ticker.clone(), row);
             }
         }
         rows
     }
 
-    fn row(&self, index: u32, end: Micros, window: &Window) -> Row {
+    fn row(&self, ticker: &Ticker, end: Micros, window: &Window) -> Row {
         Row {
-            ticker: self.tickers[index as usize].name.clone(),
+            ticker: ticker.name.clone(),
             trade_date: window.trade_date,
             window_start: window.start,
             window_end: end,
@@ -408,11 +431,6 @@ impl WindowTable {
             closed: None,
         });
         index
-    }
-
-    fn slots_at(&self, start: Micros) -> usize {
-        self.program
-            .slots_of_first(generation::at(&self.generations, start).len())
     }
 }
 
