@@ -52,7 +52,7 @@ bench-stream: ## A pipeline's speed from the stream to Parquet: ticks/s, idle co
 	@scripts/bench-stream.sh $(ARGS)
 
 bench-client: ## The worker's client side of a stream beside the SDK's own decoder: records/s and shards a core; ARGS=--help
-	@. scripts/env.sh && cargo bench --quiet --package stockstream --bench client -- $(ARGS)
+	@. scripts/env.sh && cargo bench --quiet --package stockstream-tests --bench client -- $(ARGS)
 
 bench-assignment: ## How long the plan of who has which shard takes: 10,000 shards, 200 workers
 	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench assignment
