@@ -37,11 +37,15 @@ usage: make bench-client [ARGS='OPTION…']
   --rounds N     rounds of each decoder, in turn; the figures are medians (default 3)
   --seconds N    how long a round is (default 4)
   --readers N    shards that are read at once (default 4)
+  --idle N       shards without records, for the cost of one (default 256; 0: none)
   --only NAME    ours or sdk: one decoder alone, to be profiled
 ";
 
 /// What a shard gives a second (Kinesis' quotas).
 const SHARD_BYTES: f64 = 2.0 * 1024.0 * 1024.0;
+
+/// How long idle shards are watched.
+const IDLE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Decoder {
@@ -53,6 +57,7 @@ struct Options {
     rounds: usize,
     seconds: u64,
     readers: usize,
+    idle: usize,
     decoders: Vec<Decoder>,
 }
 
@@ -61,6 +66,7 @@ fn main() -> anyhow::Result<()> {
         rounds: 3,
         seconds: 4,
         readers: 4,
+        idle: 256,
         decoders: vec![Decoder::Sdk, Decoder::Ours],
     };
     let mut arguments = std::env::args().skip(1);
@@ -80,6 +86,7 @@ fn main() -> anyhow::Result<()> {
             "--rounds" => options.rounds = value()?.parse()?,
             "--seconds" => options.seconds = value()?.parse()?,
             "--readers" => options.readers = value()?.parse()?,
+            "--idle" => options.idle = value()?.parse()?,
             "--only" => {
                 options.decoders = match value()?.as_str() {
                     "ours" => vec![Decoder::Ours],
@@ -115,6 +122,15 @@ fn main() -> anyhow::Result<()> {
         println!(
             "\nA shard gives {of_a_shard:.0} such records a second (2 MiB): a core holds the reading of {:.0} shards.",
             ours / of_a_shard
+        );
+    }
+    if options.idle > 0 {
+        let used = idle(&stub, options.idle)?;
+        println!(
+            "An idle shard takes {:.2} ms of processor time a second ({} shards, {} s, polled at the worker's pace).",
+            used.as_secs_f64() * 1_000.0 / IDLE.as_secs_f64() / options.idle as f64,
+            options.idle,
+            IDLE.as_secs(),
         );
     }
     Ok(())
@@ -206,6 +222,33 @@ fn over_http(decoder: Decoder, stub: &Stub, options: &Options) -> anyhow::Result
             records += task.await??;
         }
         Ok(records as f64 / (used() - before).as_secs_f64())
+    })
+}
+
+/// The processor time of so many readers at the tip of shards without records.
+fn idle(stub: &Stub, shards: usize) -> anyhow::Result<Duration> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let stream = stream(Decoder::Ours, &stub.endpoint);
+        for shard in 0..shards {
+            let name = format!("{}-{shard}", stub::IDLE);
+            let settings = ReaderSettings::default();
+            let mut reader = ShardReader::new(
+                stream.clone(),
+                Clock::system(),
+                name,
+                settings,
+                Position::TrimHorizon,
+            );
+            // They end with the runtime.
+            tokio::spawn(async move { while reader.read().await.is_ok() {} });
+        }
+        tokio::time::sleep(Duration::from_secs(3)).await; // past the start
+        let before = used();
+        tokio::time::sleep(IDLE).await;
+        Ok(used() - before)
     })
 }
 

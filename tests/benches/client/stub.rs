@@ -13,6 +13,9 @@ pub const RECORDS: usize = 10_000;
 /// Of each record's data.
 pub const DATA_BYTES: usize = 150;
 
+/// What the names of shards begin with, and the iterators in them are, that never have records.
+pub const IDLE: &str = "idle";
+
 const TICKERS: usize = 500;
 
 /// Answers that differ.
@@ -41,10 +44,13 @@ fn answer(stream: &TcpStream, bodies: &[Vec<u8>]) -> std::io::Result<()> {
         let Some((is_get_records, length)) = head(&mut input)? else {
             return Ok(());
         };
-        std::io::copy(&mut (&mut input).take(length), &mut std::io::sink())?;
-        let body = match is_get_records {
-            true => bodies[turn % bodies.len()].as_slice(),
-            false => br#"{"ShardIterator":"AAAA"}"#,
+        let mut request = String::new();
+        (&mut input).take(length).read_to_string(&mut request)?;
+        let body = match (is_get_records, request.contains(IDLE)) {
+            (true, false) => bodies[turn % bodies.len()].as_slice(),
+            (false, false) => br#"{"ShardIterator":"AAAA"}"#,
+            (true, true) => br#"{"MillisBehindLatest":0,"NextShardIterator":"idle","Records":[]}"#,
+            (false, true) => br#"{"ShardIterator":"idle"}"#,
         };
         let head = format!(
             "HTTP/1.1 200 OK\r\nx-amzn-requestid: stub\r\ncontent-type: application/x-amz-json-1.1\r\n\
