@@ -1,5 +1,5 @@
 //! The faster decoder gives what the SDK's gives, or nothing.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use proptest::collection::vec;
 use proptest::prelude::*;
