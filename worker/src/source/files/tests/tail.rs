@@ -9,15 +9,30 @@ use super::super::tail::{self, Parsing};
 use super::*;
 
 /// A line with its end, as it may stand in a file.
-fn line() -> impl Strategy<Value = Vec<u8>> {
+fn line(is_long: bool) -> impl Strategy<Value = Vec<u8>> {
+    let long: std::ops::Range<usize> = match is_long {
+        true => 20_000..70_000,
+        false => 100..300,
+    };
     let text = prop_oneof![
-        4 => "[ -~]{1,60}".prop_map(String::into_bytes),
-        1 => Just(Vec::new()),
-        1 => "\\r{1,3}".prop_map(String::into_bytes),
-        1 => (MAX_TICK_BYTES - 3..MAX_TICK_BYTES + 300).prop_map(|length| vec![b'x'; length]),
+        8 => "[ -~]{1,60}".prop_map(String::into_bytes),
+        2 => Just(Vec::new()),
+        2 => "\\r{1,3}".prop_map(String::into_bytes),
+        1 => long.prop_map(|length| vec![b'x'; length]),
     ];
     let end = prop_oneof![Just(&b"\n"[..]), Just(&b"\r\n"[..]), Just(&b"\r\r\n"[..])];
     (text, end).prop_map(|(text, end)| [&text, end].concat())
+}
+
+/// Lines, and a read buffer that isn't too small for them: each reading opens the file.
+fn lines_and_buffer() -> impl Strategy<Value = (Vec<Vec<u8>>, usize)> {
+    prop_oneof![
+        (proptest::collection::vec(line(false), 0..40), 4usize..200),
+        (
+            proptest::collection::vec(line(true), 0..12),
+            prop_oneof![Just(30_000), Just(1 << 18)]
+        ),
+    ]
 }
 
 fn parser() -> TickParser {
@@ -68,8 +83,7 @@ proptest! {
 
     #[test]
     fn pieces_hold_the_lines_that_are_read_one_by_one(
-        lines in proptest::collection::vec(line(), 0..40), cut in 0usize..3, begins_with_mark in any::<bool>(),
-        buffer in prop_oneof![1usize..200, Just(1 << 18)],
+        (lines, buffer) in lines_and_buffer(), cut in 0usize..3, begins_with_mark in any::<bool>(),
     ) {
         let mut bytes = if begins_with_mark { b"\xef\xbb\xbf".to_vec() } else { Vec::new() };
         bytes.extend(lines.concat());
@@ -77,7 +91,7 @@ proptest! {
         bytes.extend_from_slice(b"{}");
         let folder = Folder::new();
         folder.put("a.ndjson", bytes);
-        let (found, marks) = in_pieces(&folder, 0, buffer.max(4));
+        let (found, marks) = in_pieces(&folder, 0, buffer);
         prop_assert_eq!(&found, &one_by_one(&folder, 0));
         prop_assert_eq!(marks.last(), Some(&END_MARK));
         // Each piece's end is a place to go on from.
@@ -85,8 +99,22 @@ proptest! {
             let rest = one_by_one(&folder, *mark);
             prop_assert!(found.ends_with(&rest));
             if *mark != END_MARK {
-                prop_assert_eq!(in_pieces(&folder, *mark, buffer.max(4)).0, rest);
+                prop_assert_eq!(in_pieces(&folder, *mark, buffer).0, rest);
             }
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_for_a_tick_is_cut_as_one_by_one() {
+    for (length, end) in [(0, "\n"), (1, "\r\n"), (2, "\n"), (200, "\r\n")] {
+        let long = "x".repeat(MAX_TICK_BYTES - 1 + length);
+        let folder = Folder::new();
+        folder.put("a.ndjson", format!("{{}}{end}{long}{end}{{}}"));
+        for buffer in [1 << 18, 64 << 20] {
+            let (found, marks) = in_pieces(&folder, 0, buffer);
+            assert!(found == one_by_one(&folder, 0), "{length} {buffer}");
+            assert_eq!((found.len(), marks.last()), (3, Some(&END_MARK)));
         }
     }
 }
