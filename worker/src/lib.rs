@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod failpoint;
 pub mod observe;
+pub mod page;
 pub mod pipeline;
 pub mod replay;
 pub mod sink;

@@ -353,7 +353,7 @@ async fn open_stores(pipeline: &Pipeline, data_dir: &Path) -> Result<Stores, Fai
     })
 }
 
-fn local_url(path: &StoragePath, data_dir: &Path) -> Result<String, Failure> {
+pub(super) fn local_url(path: &StoragePath, data_dir: &Path) -> Result<String, Failure> {
     let Some(bucket) = path.bucket() else {
         return Ok(path.to_string());
     };

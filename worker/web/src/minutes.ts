@@ -1,0 +1,103 @@
+// One ticker's minutes: the server's history, and what the stream of changes adds to it.
+
+import { millis } from './format';
+import type { Figures, History, Row, Ticker } from './model';
+
+/** Most rows kept. */
+const LONGEST = 1_500;
+/** The history isn't asked for more often, in milliseconds. */
+const ASK_EVERY = 3_000;
+
+const rank = { open: 0, closed: 1, published: 2 } as const;
+
+export class Minutes {
+  private rows = new Map<number, Row>();
+  private ticker = '';
+  private asked = 0;
+  private timer = 0;
+  notes: string[] = [];
+
+  constructor(private readonly arrived: (history: History) => void) {}
+
+  /** Begins with another ticker. */
+  choose(ticker: string): void {
+    this.ticker = ticker;
+    this.rows = new Map();
+    this.notes = [];
+    this.asked = 0;
+    this.ask();
+  }
+
+  /** Asks for the history again: after the stream was interrupted, or when a window was missed. */
+  ask(): void {
+    clearTimeout(this.timer);
+    const wait = this.asked + ASK_EVERY - Date.now();
+    if (wait > 0) this.timer = window.setTimeout(() => void this.fetch(), wait);
+    else void this.fetch();
+  }
+
+  private async fetch(): Promise<void> {
+    this.asked = Date.now();
+    const ticker = this.ticker;
+    try {
+      const answer = await fetch(`./api/history?ticker=${encodeURIComponent(ticker)}`);
+      if (!answer.ok) throw new Error(`the server answered ${answer.status}`);
+      const history = (await answer.json()) as History;
+      if (ticker !== this.ticker) return;
+      this.notes = history.notes;
+      for (const row of history.rows) this.put(row);
+      this.arrived(history);
+    } catch (error) {
+      if (ticker !== this.ticker) return;
+      this.notes = [`The history can't be read at the moment (${error instanceof Error ? error.message : String(error)}).`];
+      this.ask();
+    }
+  }
+
+  /** Takes in what the stream says of the ticker. */
+  live(ticker: Ticker): void {
+    const through = ticker.publishedThrough === null ? -Infinity : millis(ticker.publishedThrough);
+    const before = this.newestFinal();
+    for (const figures of [ticker.closed, ticker.open]) {
+      if (figures) this.put(of(figures, through));
+    }
+    for (const row of this.rows.values()) {
+      if (row.state === 'closed' && millis(row.windowEnd) <= through) row.state = 'published';
+    }
+    // An open window that the stream doesn't speak of any more was closed, and the word of it missed.
+    const stale = [...this.rows.values()].some((row) => row.state === 'open' && row.windowStart !== ticker.open?.windowStart);
+    const closed = ticker.closed ? millis(ticker.closed.windowStart) : null;
+    const length = ticker.closed ? millis(ticker.closed.windowEnd) - millis(ticker.closed.windowStart) : 0;
+    const skipped = before !== null && closed !== null && closed - before > length;
+    if (stale || skipped) this.ask();
+  }
+
+  /** Oldest first. */
+  all(): Row[] {
+    return [...this.rows.entries()].sort(([a], [b]) => a - b).map(([, row]) => row);
+  }
+
+  private newestFinal(): number | null {
+    let newest: number | null = null;
+    for (const [start, row] of this.rows) {
+      if (row.state !== 'open' && (newest === null || start > newest)) newest = start;
+    }
+    return newest;
+  }
+
+  private put(row: Row): void {
+    const start = millis(row.windowStart);
+    const known = this.rows.get(start);
+    if (known && rank[known.state] > rank[row.state]) {
+      known.ticks ??= row.ticks;
+      return;
+    }
+    this.rows.set(start, { ...row, ticks: row.ticks ?? known?.ticks });
+    if (this.rows.size > LONGEST) this.rows.delete(Math.min(...this.rows.keys()));
+  }
+}
+
+function of(figures: Figures, through: number): Row {
+  const final = millis(figures.windowEnd) <= through ? 'published' : 'closed';
+  return { ...figures, state: figures.provisional ? 'open' : final };
+}
