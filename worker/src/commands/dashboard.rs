@@ -42,7 +42,7 @@ pub async fn run(args: DashboardArgs) -> Outcome {
         observer: None,
         roster: Arc::new(roster),
         stores,
-        partition_by: Settings::of(&pipeline).partition_by,
+        settings: Settings::of(&pipeline),
         clock,
     });
     let (stop, stopped) = oneshot::channel::<()>();

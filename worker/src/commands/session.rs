@@ -83,7 +83,7 @@ impl Session {
                 observer: observer.clone(),
             }),
             stores: stores.clone(),
-            partition_by: Settings::of(pipeline).partition_by,
+            settings: Settings::of(pipeline),
             clock: clock.clone(),
         });
         let doors = nudge_router(mailbox.clone()).merge(page.router());

@@ -3,13 +3,16 @@
 //! Owns reading and translating them. Must never write, nor take a chain.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::codec;
 use stockstream_core::layout::{SHARDS, version_of};
+use stockstream_core::plan::Plan;
 use stockstream_core::row::Row;
 use stockstream_core::time::Micros;
+use stockstream_core::window::WindowTable;
 
 use super::merge::ChainReport;
 use crate::observe::state::{ShardPhase, ShardReport, TickerReport, WindowFigures};
@@ -149,7 +152,22 @@ pub(super) fn unpublished(checkpoint: &Checkpoint) -> impl Iterator<Item = &Row>
     sealed.chain(checkpoint.unsealed.rows.iter())
 }
 
-/// A closed row for people. `aggregates`: names in the spec's order, which is the order of the row's figures.
+/// Open windows as the rows that they would be if they closed now, of one ticker or of all.
+pub(super) fn open_rows(
+    checkpoint: &Checkpoint,
+    plan: &Arc<Plan>,
+    ticker: Option<&str>,
+) -> Vec<Row> {
+    let mut part = checkpoint.clone();
+    if let Some(ticker) = ticker {
+        part.windows.retain(|window| &*window.ticker == ticker);
+        part.latest.retain(|latest| &*latest.ticker == ticker);
+    }
+    let generations = part.generations.clone();
+    WindowTable::restore(plan.clone(), generations, &part).close_through(Micros(i64::MAX))
+}
+
+/// A row for people. `aggregates`: names in the spec's order, which is the order of the row's figures.
 pub(super) fn figures(row: &Row, aggregates: &[String]) -> WindowFigures {
     let named = aggregates.iter().enumerate();
     WindowFigures {

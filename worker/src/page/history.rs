@@ -64,6 +64,8 @@ pub(super) fn put_together(
     most: usize,
 ) -> Vec<HistoryRow> {
     let mut rows: BTreeMap<i64, HistoryRow> = BTreeMap::new();
+    // A ticker's windows close in order: what a checkpoint calls open and ends before this was closed meanwhile.
+    let closed = live.and_then(|live| Some(live.closed.as_ref()?.window_end));
     let live = live.into_iter().flat_map(|live| {
         let through = live.published_through;
         let row = move |figures: &WindowFigures| {
@@ -80,13 +82,19 @@ pub(super) fn put_together(
     for mut row in published.into_iter().chain(waiting).chain(live) {
         match rows.get_mut(&row.window_start) {
             // Files don't say how many ticks there were; who closed the window does.
-            Some(known) if known.state >= row.state => known.ticks = known.ticks.or(row.ticks),
+            // Of two words on an open window the later one in this order is the newer one.
+            Some(known) if known.state >= row.state && known.state != RowState::Open => {
+                known.ticks = known.ticks.or(row.ticks);
+            }
             known => {
                 row.ticks = row.ticks.or(known.and_then(|known| known.ticks));
                 rows.insert(row.window_start, row);
             }
         }
     }
+    rows.retain(|_, row| {
+        row.state != RowState::Open || closed.is_none_or(|closed| row.window_end > closed)
+    });
     let skip = rows.len().saturating_sub(most);
     rows.into_values().skip(skip).collect()
 }

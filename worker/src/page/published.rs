@@ -3,6 +3,7 @@
 //! Owns finding the newest files without listing a whole lake. Must never write.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,9 +13,10 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::{Field, Row as ParquetRow};
 use stockstream_core::codec;
 use stockstream_core::layout::{Incarnation, StateKeys, hive_escape, version_of};
+use stockstream_core::plan::Plan;
 use stockstream_core::row::PartitionColumn;
 
-use super::chains::{figures, unpublished};
+use super::chains::{figures, open_rows, unpublished};
 use super::history::{HistoryRow, RowState, of_figures};
 use crate::storage::{ObjectInfo, Store, StoreError};
 
@@ -35,6 +37,7 @@ pub(super) struct Rows {
     pub(super) output: Store,
     pub(super) state: Store,
     pub(super) partition_by: Vec<PartitionColumn>,
+    pub(super) plan: Arc<Plan>,
     pub(super) aggregates: Vec<String>,
 }
 
@@ -149,7 +152,8 @@ impl Rows {
         Ok((files, more))
     }
 
-    /// Rows of a ticker that its shard's newest checkpoint holds and doesn't know to be published.
+    /// Rows of a ticker that its shard's newest checkpoint holds: closed windows that it doesn't know to be published, and
+    /// open ones.
     pub(super) async fn waiting(
         &self,
         incarnation: &str,
@@ -176,10 +180,14 @@ impl Rows {
             return Ok(Vec::new()); // collected meanwhile
         };
         let checkpoint = codec::decode(&bytes).map_err(|error| error.to_string())?;
-        let rows = unpublished(&checkpoint).filter(|row| &*row.ticker == ticker);
-        Ok(rows
-            .map(|row| of_figures(&figures(row, &self.aggregates), RowState::Closed))
-            .collect())
+        let closed = unpublished(&checkpoint).filter(|row| &*row.ticker == ticker);
+        let closed =
+            closed.map(|row| of_figures(&figures(row, &self.aggregates), RowState::Closed));
+        let open = open_rows(&checkpoint, &self.plan, Some(ticker));
+        let open = open
+            .iter()
+            .map(|row| of_figures(&figures(row, &self.aggregates), RowState::Open));
+        Ok(closed.chain(open).collect())
     }
 }
 

@@ -15,7 +15,6 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use futures::stream;
 use serde::Deserialize;
-use stockstream_core::row::PartitionColumn;
 use tokio::sync::{Semaphore, watch};
 
 use super::assets::assets;
@@ -25,7 +24,7 @@ use super::hub::{Hub, MAX_WATCHERS, Snapshot, Watcher};
 use super::published::{Rows, READ_WITHIN};
 use crate::clock::Clock;
 use crate::observe::{Identity, Observer};
-use crate::pipeline::Stores;
+use crate::pipeline::{Settings, Stores};
 
 /// Nothing but what this server sends runs or is shown. The chart sets styles through the object model only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -51,8 +50,8 @@ pub struct PageSettings {
     pub roster: Arc<dyn Roster>,
     /// Rows and checkpoints.
     pub stores: Stores,
-    /// Partition columns of the output.
-    pub partition_by: Vec<PartitionColumn>,
+    /// How the pipeline writes rows, and what its windows compute.
+    pub settings: Settings,
     /// For the time of a view.
     pub clock: Clock,
 }
@@ -87,7 +86,8 @@ impl Page {
         let rows = Rows {
             output: settings.stores.output,
             state: settings.stores.state,
-            partition_by: settings.partition_by,
+            partition_by: settings.settings.partition_by,
+            plan: settings.settings.plan,
             aggregates,
         };
         let shared = Shared {

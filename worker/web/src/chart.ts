@@ -9,7 +9,6 @@ import {
   type ISeriesApi,
   type LineData,
   type UTCTimestamp,
-  type WhitespaceData,
 } from 'lightweight-charts';
 import { millis } from './format';
 import type { Row } from './model';
@@ -56,9 +55,9 @@ export class Chart {
     this.provisional.applyOptions({ color: colour('--provisional') });
   }
 
-  /** Shows a ticker's rows, oldest first. The view stays where it is unless the ticker or the figure is another one. */
-  show(ticker: string, field: string, rows: readonly Row[]): void {
-    const final: (LineData | WhitespaceData)[] = [];
+  /** Shows a ticker's rows, oldest first. What is in sight stays, unless the ticker or the figure is another one or `anew`. */
+  show(ticker: string, field: string, rows: readonly Row[], anew: boolean): void {
+    const final: LineData[] = [];
     const open: LineData[] = [];
     for (const row of rows) {
       const value = row.values[field];
@@ -68,15 +67,17 @@ export class Chart {
       else final.push({ time, value });
     }
     const bridge = final.at(-1);
+    // What is called open and lies before a final minute was closed, and its figures are on their way.
+    while (bridge && open[0] && open[0].time <= bridge.time) open.shift();
     // From the last final minute, so that the line goes on.
-    if (bridge && 'value' in bridge && open.length > 0) open.unshift(bridge);
+    if (bridge && open.length > 0) open.unshift(bridge);
     this.final.setData(final);
     this.provisional.setData(open);
     const shown = `${field}\n${ticker}`;
-    if (shown !== this.shown) {
+    if (anew || shown !== this.shown) {
       this.shown = shown;
-      const newest = Math.max(final.length + 1, 12);
-      this.chart.timeScale().setVisibleLogicalRange({ from: newest - Math.min(newest, 120) - 1, to: newest + 3 });
+      const points = final.length + open.length;
+      this.chart.timeScale().setVisibleLogicalRange({ from: points - Math.min(Math.max(points, 20), 120) - 1, to: points + 1 });
     }
   }
 }

@@ -1,12 +1,17 @@
 // Numbers and times for people. Times are UTC: they are the pipeline's, not the reader's.
 
 const whole = new Intl.NumberFormat('en', { maximumFractionDigits: 0 });
-const price = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 4 });
+const digits = [2, 3, 5].map((places) => new Intl.NumberFormat('en', { minimumFractionDigits: places, maximumFractionDigits: places }));
 const percent = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 2, signDisplay: 'exceptZero' });
 const rate = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 
 export const count = (value: number): string => whole.format(value);
-export const figure = (value: number | null | undefined): string => (value == null ? '–' : price.format(value));
+/** A figure with as many digits as its size needs, so that those of one ticker stand below each other. */
+export function figure(value: number | null | undefined): string {
+  if (value == null) return '–';
+  const size = Math.abs(value);
+  return digits[size >= 1_000 ? 0 : size >= 1 ? 1 : 2]?.format(value) ?? '–';
+}
 export const change = (value: number): string => `${percent.format(value)} %`;
 export const perSecond = (value: number): string => rate.format(value);
 

@@ -32,7 +32,7 @@ export class List {
     private readonly empty: HTMLElement,
     private readonly tickers: Map<string, Ticker>,
     private readonly trails: Trails,
-    private readonly choose: (ticker: string) => void,
+    private readonly on: { choose(ticker: string): void; inSight(tickers: readonly string[]): void },
   ) {
     box.append(this.space);
     box.addEventListener('scroll', () => this.draw(), { passive: true });
@@ -66,6 +66,7 @@ export class List {
   private filter(): void {
     this.shown = this.wanted ? this.names.filter((name) => name.toLowerCase().includes(this.wanted)) : this.names;
     this.space.style.height = `${this.shown.length * ROW}px`;
+    this.box.style.setProperty('--rows', String(this.shown.length));
     this.empty.hidden = this.shown.length > 0;
     this.box.hidden = this.shown.length === 0;
     setText(this.empty, this.names.length > 0 ? 'No ticker matches.' : 'No ticks yet. A ticker appears with its first one.');
@@ -86,6 +87,7 @@ export class List {
       const name = this.shown[index];
       if (name !== undefined) this.place(name, index);
     }
+    this.on.inSight(this.shown.slice(first, last));
     const at = this.selected === null ? undefined : this.rows.get(this.selected);
     if (at) this.box.setAttribute('aria-activedescendant', at.row.id);
     else this.box.removeAttribute('aria-activedescendant');
@@ -130,7 +132,7 @@ export class List {
     const close = element('span', 'last');
     const moved = element('span', 'change');
     row.append(label, spark, close, moved);
-    row.addEventListener('click', () => this.choose(name));
+    row.addEventListener('click', () => this.on.choose(name));
     return { row, parts: { name: label, spark, close, change: moved, drawn: '' } };
   }
 
@@ -150,7 +152,7 @@ export class List {
     event.preventDefault();
     const name = this.shown[Math.min(this.shown.length - 1, Math.max(0, to))];
     if (name === undefined) return;
-    this.choose(name);
+    this.on.choose(name);
     this.reveal(name);
   }
 

@@ -4,6 +4,7 @@ import { Chart } from './chart';
 import { byId, fillTable, setClass, setText } from './dom';
 import { change, count, figure, millis, time } from './format';
 import { List } from './list';
+import { Sparks } from './sparks';
 import { Minutes } from './minutes';
 import { Model } from './model';
 import * as panels from './panels';
@@ -15,22 +16,32 @@ import './style.css';
 const MINUTES = 12;
 /** Ticks a second are a mean over so many milliseconds. */
 const RATE_OVER = 5_000;
-const STATES = { open: 'provisional', closed: 'final', published: 'final, published' } as const;
+const STATES = { open: 'provisional', closed: 'final', published: 'final, in a file' } as const;
 
 const model = new Model();
 const trails = new Trails();
 const chart = new Chart(byId('chart'));
 const minutes = new Minutes((history) => {
   trails.history(history);
-  drawTicker();
+  drawTicker(fresh);
+  fresh = false;
 });
-const list = new List(byId('tickers'), byId('tickers-empty'), model.tickers, trails, (ticker) => choose(ticker, true));
+const spark = new Sparks((history) => {
+  trails.history(history);
+  list.update();
+});
+const list = new List(byId('tickers'), byId('tickers-empty'), model.tickers, trails, {
+  choose: (ticker) => choose(ticker, true),
+  inSight: (tickers) => spark.want(tickers),
+});
 const stream = new Stream(model, { changed, connection });
 const picker = byId<HTMLSelectElement>('figure');
 const handoversOnly = byId<HTMLInputElement>('handovers-only');
 const counted: { at: number; ticks: number }[] = [];
 let lastWord = 0;
 let interrupted = false;
+/** The chosen ticker's history is awaited. */
+let fresh = false;
 
 function changed(full: boolean): void {
   const head = model.head;
@@ -51,6 +62,7 @@ function changed(full: boolean): void {
     const first = asked !== null && model.tickers.has(asked) ? asked : list.matches()[0];
     if (first !== undefined) choose(first, false);
   } else if (full && interrupted) {
+    spark.forget();
     // What happened meanwhile is in the history.
     minutes.ask();
   }
@@ -71,6 +83,7 @@ function choose(ticker: string, byHand: boolean): void {
   if (ticker === list.selected) return;
   list.select(ticker);
   if (byHand) history.replaceState(null, '', `#${encodeURIComponent(ticker)}`);
+  fresh = true;
   minutes.choose(ticker);
   drawTicker();
 }
@@ -81,6 +94,7 @@ function figures(names: readonly string[]): void {
   picker.replaceChildren(...names.map((name) => new Option(name, name)));
   // The average is what the page is about, whatever it is called.
   trails.field = names.find((name) => name === 'avg_close') ?? names.find((name) => name.startsWith('avg')) ?? names[0] ?? '';
+  trails.close = names.find((name) => name === 'last_close') ?? names.find((name) => name.startsWith('last')) ?? '';
   picker.value = trails.field;
 }
 
@@ -95,7 +109,7 @@ function rate(at: number, ticks: number): number | null {
   return ((last.ticks - first.ticks) * 1_000) / (last.at - first.at);
 }
 
-function drawTicker(): void {
+function drawTicker(anew = false): void {
   const name = list.selected;
   const ticker = name === null ? undefined : model.tickers.get(name);
   if (name === null) return;
@@ -106,16 +120,16 @@ function drawTicker(): void {
     const close = byId('ticker-close');
     setText(close, `${figure(ticker.latestClose)}${moved === null ? '' : `  ${change(moved)}`}`);
     setClass(close, `close ${moved === null || moved === 0 ? '' : moved > 0 ? 'up' : 'down'}`);
-    close.title = `latest close, at ${time(ticker.latestEventTime)} UTC; change since the oldest minute of the sparkline`;
+    close.title = `latest close, at ${time(ticker.latestEventTime)} UTC; change since the newest final minute`;
   }
   const rows = minutes.all();
-  chart.show(name, trails.field, rows);
+  chart.show(name, trails.field, rows, anew);
   const aggregates = model.head?.aggregates ?? [];
-  fillTable(byId<HTMLTableElement>('minutes'), ['Minute', ...aggregates, 'Ticks', 'Figures are'], rows.slice(-MINUTES).reverse(), (row) => row.windowStart, (row) => [
+  fillTable(byId<HTMLTableElement>('minutes'), ['Minute', 'Figures are', ...aggregates, 'Ticks'], rows.slice(-MINUTES).reverse(), (row) => row.windowStart, (row) => [
     { text: time(row.windowStart), kind: 'key' },
+    { text: STATES[row.state], kind: `state ${row.state === 'open' ? 'provisional' : 'final'}` },
     ...aggregates.map((aggregate) => ({ text: figure(row.values[aggregate]), kind: 'number' })),
     { text: row.ticks === undefined ? '–' : count(row.ticks), kind: 'number' },
-    { text: STATES[row.state], kind: `state ${row.state === 'open' ? 'provisional' : 'final'}` },
   ]);
   const newest = rows.at(-1);
   const spoken = newest ? `${figure(newest.values[trails.field])} in the minute of ${time(newest.windowStart)}, ${STATES[newest.state]}` : 'no minute yet';

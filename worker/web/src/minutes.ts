@@ -64,8 +64,10 @@ export class Minutes {
     for (const row of this.rows.values()) {
       if (row.state === 'closed' && millis(row.windowEnd) <= through) row.state = 'published';
     }
-    // An open window that the stream doesn't speak of any more was closed, and the word of it missed.
-    const stale = [...this.rows.values()].some((row) => row.state === 'open' && row.windowStart !== ticker.open?.windowStart);
+    // Several windows are open at a time, and closed in order: one that ends before a closed one was closed, too, and the
+    // word of it missed.
+    const end = ticker.closed ? millis(ticker.closed.windowEnd) : -Infinity;
+    const stale = [...this.rows.values()].some((row) => row.state === 'open' && millis(row.windowEnd) <= end);
     const closed = ticker.closed ? millis(ticker.closed.windowStart) : null;
     const length = ticker.closed ? millis(ticker.closed.windowEnd) - millis(ticker.closed.windowStart) : 0;
     const skipped = before !== null && closed !== null && closed - before > length;

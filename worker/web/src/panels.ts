@@ -98,7 +98,7 @@ export function workers(all: readonly Worker[], at: string): void {
   });
 }
 
-const SHARD_HEAD = ['Shard', 'Owner', 'Epoch', 'Since', 'State', 'Lag', 'Watermark', 'Open', 'Ticks', 'Rows', 'Late', 'Dead', 'Committed'];
+const SHARD_HEAD = ['Shard', 'Owner', 'State', 'Epoch', 'Since', 'Lag', 'Watermark', 'Open', 'Ticks', 'Rows', 'Late', 'Dead', 'Committed'];
 
 export function shards(all: Map<string, Shard>, at: string): void {
   const now = millis(at);
@@ -110,9 +110,9 @@ export function shards(all: Map<string, Shard>, at: string): void {
     return [
       { text: shard.shard, kind: 'key' },
       { text: shard.owner ?? '–', kind: 'key' },
+      { text: spaced(phase) + (shard.fresh ? '' : ' (old)'), kind: `state ${kind}`, title: shard.reason ?? '' },
       { text: String(shard.epoch), kind: 'number' },
       { text: ago(shard.since, now), kind: 'number' },
-      { text: spaced(phase) + (shard.fresh ? '' : ' (old)'), kind: `state ${kind}`, title: shard.reason ?? '' },
       { text: lag(shard.lagMillis), kind: 'number' },
       { text: time(shard.watermark), kind: 'number' },
       { text: count(shard.openWindows), kind: 'number' },

@@ -9,6 +9,8 @@ const LONGEST = 40;
 export class Trails {
   /** The aggregate that is shown. */
   field = '';
+  /** The aggregate that is the last close of a minute, when there is one. */
+  close = '';
   /** Counts changes of colours, so that sparklines are drawn again. */
   theme = 0;
   private readonly closed = new Map<string, Map<number, Record<string, number | null>>>();
@@ -40,11 +42,12 @@ export class Trails {
     return values;
   }
 
-  /** The latest close against the oldest value known, in percent. */
+  /** The latest close against the last close of the newest final minute, in percent. */
   change(ticker: Ticker): number | null {
-    const first = this.of(ticker)[0];
-    if (ticker.latestClose === null || first === undefined || first === 0) return null;
-    return ((ticker.latestClose - first) / Math.abs(first)) * 100;
+    const values = ticker.closed?.values;
+    const before = values?.[this.close] ?? values?.[this.field];
+    if (ticker.latestClose === null || before == null || before === 0) return null;
+    return ((ticker.latestClose - before) / Math.abs(before)) * 100;
   }
 
   private add(name: string, figures: Pick<Figures, 'windowStart' | 'values'>): void {
