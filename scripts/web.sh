@@ -21,7 +21,7 @@ cp -r "$web"/{index.html,package.json,tsconfig.json,vite.config.js,public,src} "
     "$web_packages/node" "$web_packages/node_modules/typescript/bin/tsc" --project .
     "$web_packages/node" "$web_packages/node_modules/vite/bin/vite.js" build --logLevel warn
 )
-# What it was built from; worker/tests/web.rs compares.
+# What it was built from; a test of worker/src/page/assets.rs compares.
 (cd "$web" && find . -type f -not -path './dist/*' -not -path './node_modules/*' | LC_ALL=C sort | xargs sha256sum) >"$build/dist/sources.sha256"
 
 if [ "$what" = check ]; then

@@ -40,10 +40,15 @@ const commands = {
     await page.goto(url);
     await page.evaluate(() => { window.loadedOnce = true; });
   },
-  // Waits until the expression is true of the page, and answers it.
+  // Looks until the expression is true of the page, and answers it. Not waitForFunction: the page's policy forbids what that does.
   async wait({ expression }) {
-    const handle = await page.waitForFunction(expression, undefined, { polling: 100 });
-    return handle.jsonValue();
+    const end = Date.now() + PATIENCE;
+    for (;;) {
+      const value = await page.evaluate(expression);
+      if (value) return value;
+      if (Date.now() > end) throw new Error(`not within ${PATIENCE} ms`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
   },
   evaluate: ({ expression }) => page.evaluate(expression),
   fill: ({ selector, text }) => page.fill(selector, text),

@@ -110,7 +110,10 @@ fn only_lost_connections(browser: &mut Browser) {
 const MINUTES: &str = "[...document.querySelectorAll('#minutes tbody tr')].map((row) => [...row.children].slice(0, 3).map((cell) => cell.textContent))";
 
 fn row_of(minute: &str, state: &str, figure: &str) -> String {
-    format!("JSON.stringify({MINUTES}).includes({})", as_json(&json!([minute, state, figure]).to_string()))
+    format!(
+        "JSON.stringify({MINUTES}).includes({})",
+        as_json(&json!([minute, state, figure]).to_string())
+    )
 }
 
 #[test]
@@ -120,19 +123,35 @@ fn provisional_figures_become_final_without_a_reload_and_a_restart_is_survived()
     let mut worker = market.worker(&yaml, "one");
     let mut browser = Browser::start().unwrap();
     browser.open(&worker.url, Look::WIDE).unwrap();
-    browser.wait("document.getElementById('tickers-empty').textContent.startsWith('No ticks yet')").unwrap();
+    browser
+        .wait("document.getElementById('tickers-empty').textContent.startsWith('No ticks yet')")
+        .unwrap();
 
     market.send(&[tick("AAPL", 0, 5, 10.0), tick("AAPL", 0, 10, 20.0)]);
-    browser.wait(&row_of("2024-01-02 14:00", "provisional", "15.000")).unwrap();
-    browser.wait("document.getElementById('ticker-close').textContent.includes('20.000')").unwrap();
+    browser
+        .wait(&row_of("2024-01-02 14:00", "provisional", "15.000"))
+        .unwrap();
+    browser
+        .wait("document.getElementById('ticker-close').textContent.includes('20.000')")
+        .unwrap();
     market.send(&[tick("AAPL", 0, 30, 60.0)]);
-    browser.wait(&row_of("2024-01-02 14:00", "provisional", "30.000")).unwrap();
+    browser
+        .wait(&row_of("2024-01-02 14:00", "provisional", "30.000"))
+        .unwrap();
     // A tick of the next minute closes the first.
     market.send(&[tick("AAPL", 1, 0, 40.0)]);
-    browser.wait(&row_of("2024-01-02 14:00", "final, in a file", "30.000")).unwrap();
-    browser.wait(&row_of("2024-01-02 14:01", "provisional", "40.000")).unwrap();
+    browser
+        .wait(&row_of("2024-01-02 14:00", "final, in a file", "30.000"))
+        .unwrap();
+    browser
+        .wait(&row_of("2024-01-02 14:01", "provisional", "40.000"))
+        .unwrap();
     browser.wait("document.getElementById('chart').getAttribute('aria-label').includes('40.000 in the minute of 2024-01-02 14:01, provisional')").unwrap();
-    assert_eq!(browser.evaluate("window.loadedOnce").unwrap(), true, "it was loaded again");
+    assert_eq!(
+        browser.evaluate("window.loadedOnce").unwrap(),
+        true,
+        "it was loaded again"
+    );
     no_trouble(&mut browser);
 
     // Killed, and started again at the same port, under its name.
@@ -142,15 +161,27 @@ fn provisional_figures_become_final_without_a_reload_and_a_restart_is_survived()
     market.send(&[tick("AAPL", 1, 30, 50.0), tick("AAPL", 2, 0, 70.0)]);
     worker = market.worker_at(&yaml, "one", &listen);
     browser.wait("!document.body.classList.contains('old') && document.getElementById('connection').hidden").unwrap();
-    browser.wait(&row_of("2024-01-02 14:01", "final, in a file", "45.000")).unwrap();
-    browser.wait(&row_of("2024-01-02 14:02", "provisional", "70.000")).unwrap();
-    browser.wait("document.getElementById('events').textContent.includes('taken from one-')").unwrap();
-    assert_eq!(browser.evaluate("window.loadedOnce").unwrap(), true, "it was loaded again");
+    browser
+        .wait(&row_of("2024-01-02 14:01", "final, in a file", "45.000"))
+        .unwrap();
+    browser
+        .wait(&row_of("2024-01-02 14:02", "provisional", "70.000"))
+        .unwrap();
+    browser
+        .wait("document.getElementById('events').textContent.includes('taken from one-')")
+        .unwrap();
+    assert_eq!(
+        browser.evaluate("window.loadedOnce").unwrap(),
+        true,
+        "it was loaded again"
+    );
     only_lost_connections(&mut browser);
 
     // A graceful stop isn't held up by whoever watches, and the page says what happened.
     worker.process.signal(Signal::TERM).unwrap();
-    browser.wait("document.getElementById('connection').textContent.includes('the worker has ended')").unwrap();
+    browser
+        .wait("document.getElementById('connection').textContent.includes('the worker has ended')")
+        .unwrap();
     worker.process.wait(PATIENCE).unwrap().success().unwrap();
 }
 
@@ -158,23 +189,50 @@ fn provisional_figures_become_final_without_a_reload_and_a_restart_is_survived()
 fn every_worker_and_the_dashboard_show_all_workers_and_hand_overs() {
     let mut market = Market::open();
     let yaml = market.yaml();
+    // Somebody worked here, and left.
+    let mut before = market.worker(&yaml, "before");
+    before
+        .wait_for_state("it to read", |state| {
+            state["shards"]
+                .as_array()
+                .is_some_and(|shards| shards.len() == 2)
+        })
+        .unwrap();
+    before.interrupt().unwrap().success().unwrap();
     let viewer = dashboard(&yaml);
     let mut browser = Browser::start().unwrap();
     browser.open(&viewer.url, Look::WIDE).unwrap();
-    browser.wait("document.getElementById('health').textContent === 'no worker lives'").unwrap();
+    browser
+        .wait("document.getElementById('health').textContent === 'no worker lives'")
+        .unwrap();
+    browser
+        .wait("document.getElementById('shards').textContent.includes('before-')")
+        .unwrap();
 
     let first = market.worker(&yaml, "first");
     let tickers = ["AAPL", "MSFT", "^GSPC", "AMD", "IBM", "XOM"];
-    let ticks: Vec<Value> = tickers.iter().flat_map(|name| [tick(name, 0, 1, 5.0), tick(name, 1, 1, 6.0)]).collect();
+    let ticks: Vec<Value> = tickers
+        .iter()
+        .flat_map(|name| [tick(name, 0, 1, 5.0), tick(name, 1, 1, 6.0)])
+        .collect();
     market.send(&ticks);
-    browser.wait("document.getElementById('health').textContent === 'running'").unwrap();
-    browser.wait("document.querySelectorAll('#shards tbody tr').length === 2").unwrap();
+    browser
+        .wait("document.getElementById('health').textContent === 'running'")
+        .unwrap();
+    browser
+        .wait("document.querySelectorAll('#shards tbody tr').length === 2")
+        .unwrap();
     let second = market.worker(&yaml, "second");
     let both = "['first-', 'second-'].every((name) => [...document.querySelectorAll('#shards tbody td:nth-child(2)')].some((cell) => cell.textContent.startsWith(name)))";
     browser.wait(both).unwrap();
     let counted = "[...document.querySelectorAll('#figures > div')].some((pair) => pair.textContent === 'Ticks12')";
     browser.wait(counted).unwrap();
-    browser.wait(&format!("document.querySelectorAll('#tickers .row').length === {}", tickers.len())).unwrap();
+    browser
+        .wait(&format!(
+            "document.querySelectorAll('#tickers .row').length === {}",
+            tickers.len()
+        ))
+        .unwrap();
     no_trouble(&mut browser);
 
     // The same from either worker.
@@ -182,7 +240,9 @@ fn every_worker_and_the_dashboard_show_all_workers_and_hand_overs() {
         browser.open(&running.url, Look::WIDE).unwrap();
         browser.wait(both).unwrap();
         browser.wait(counted).unwrap();
-        browser.wait("document.querySelectorAll('#workers .worker.live').length === 2").unwrap();
+        browser
+            .wait("document.querySelectorAll('#workers .worker.live').length === 2")
+            .unwrap();
         no_trouble(&mut browser);
     }
 
@@ -192,8 +252,12 @@ fn every_worker_and_the_dashboard_show_all_workers_and_hand_overs() {
     browser.click("#handovers-only").unwrap();
     drop(second);
     browser.wait("[...document.querySelectorAll('#shards tbody td:nth-child(2)')].every((cell) => cell.textContent.startsWith('first-'))").unwrap();
-    browser.wait("document.getElementById('events').textContent.includes('taken from second-')").unwrap();
-    browser.wait("document.querySelectorAll('#workers .worker.dead').length === 1").unwrap();
+    browser
+        .wait("document.getElementById('events').textContent.includes('taken from second-')")
+        .unwrap();
+    browser
+        .wait("document.querySelectorAll('#workers .worker.dead').length === 1")
+        .unwrap();
     browser.wait(counted).unwrap();
     no_trouble(&mut browser);
 
@@ -224,7 +288,14 @@ fn finished(directory: &Path, ticks: &[Value]) -> String {
 fn hostile_names_are_text_and_five_hundred_tickers_fit_a_phone() {
     let directory = scratch().unwrap();
     let long = "L".repeat(64);
-    let hostile = ["<img src=x onerror=alert(1)>", "__proto__", "constructor", "a/../b?c#d&e=%00", "\u{202e}evil\"'`", &long];
+    let hostile = [
+        "<img src=x onerror=alert(1)>",
+        "__proto__",
+        "constructor",
+        "a/../b?c#d&e=%00",
+        "\u{202e}evil\"'`",
+        &long,
+    ];
     let mut ticks: Vec<Value> = Vec::new();
     for minute in 0..3 {
         let close = 100.0 + f64::from(i32::try_from(minute).unwrap());
@@ -238,59 +309,112 @@ fn hostile_names_are_text_and_five_hundred_tickers_fit_a_phone() {
     let viewer = dashboard(&yaml);
     let mut browser = Browser::start().unwrap();
     browser.open(&viewer.url, Look::WIDE).unwrap();
-    browser.wait("document.getElementById('health').textContent === 'finished'").unwrap();
-    browser.wait("document.getElementById('ticker-count').textContent === '506'").unwrap();
-    let drawn = browser.evaluate("document.querySelectorAll('#tickers .row').length").unwrap();
+    browser
+        .wait("document.getElementById('health').textContent === 'finished'")
+        .unwrap();
+    browser
+        .wait("document.getElementById('ticker-count').textContent === '506'")
+        .unwrap();
+    let drawn = browser
+        .evaluate("document.querySelectorAll('#tickers .row').length")
+        .unwrap();
     assert!(drawn.as_u64().unwrap() < 60, "only those in sight: {drawn}");
     for name in hostile {
         browser.fill("#search", name).unwrap();
         browser.press("#search", "Enter").unwrap();
-        browser.wait(&format!("document.getElementById('ticker-name').textContent === {}", as_json(name))).unwrap();
-        browser.wait(&row_of("2024-01-02 14:02", "final, in a file", "102.000")).unwrap();
+        browser
+            .wait(&format!(
+                "document.getElementById('ticker-name').textContent === {}",
+                as_json(name)
+            ))
+            .unwrap();
+        browser
+            .wait(&row_of("2024-01-02 14:02", "final, in a file", "102.000"))
+            .unwrap();
     }
-    assert_eq!(browser.evaluate("document.querySelectorAll('main img, main script').length").unwrap(), 0);
-    assert_eq!(browser.evaluate("({}).ticker === undefined && Object.keys(Object.prototype).length").unwrap(), 0);
+    assert_eq!(
+        browser
+            .evaluate("document.querySelectorAll('main img, main script').length")
+            .unwrap(),
+        0
+    );
+    assert_eq!(
+        browser
+            .evaluate("({}).ticker === undefined && Object.keys(Object.prototype).length")
+            .unwrap(),
+        0
+    );
     // By the keyboard alone.
     browser.fill("#search", "t49").unwrap();
-    browser.wait("document.querySelectorAll('#tickers .row').length === 10").unwrap();
+    browser
+        .wait("document.querySelectorAll('#tickers .row').length === 10")
+        .unwrap();
     browser.press("#search", "Enter").unwrap();
     browser.press("#tickers", "End").unwrap();
-    browser.wait("document.getElementById('ticker-name').textContent === 'T499'").unwrap();
+    browser
+        .wait("document.getElementById('ticker-name').textContent === 'T499'")
+        .unwrap();
     browser.press("#search", "Escape").unwrap();
-    browser.wait("document.querySelector('#tickers .space').clientHeight > 20000").unwrap();
+    browser
+        .wait("document.querySelector('#tickers .space').clientHeight > 20000")
+        .unwrap();
 
     browser.resize(Look::PHONE).unwrap();
-    browser.wait("document.getElementById('chart').clientWidth < 375").unwrap();
-    let widths = browser.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]");
+    browser
+        .wait("document.getElementById('chart').clientWidth < 375")
+        .unwrap();
+    let widths = browser
+        .evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]");
     assert_eq!(widths.unwrap(), json!([375, 375]), "it overflows a phone");
     // The longest name, too.
     browser.fill("#search", &long).unwrap();
     browser.press("#search", "Enter").unwrap();
-    browser.wait(&format!("document.getElementById('ticker-name').textContent === {}", as_json(&long))).unwrap();
-    let width = browser.evaluate("document.documentElement.scrollWidth").unwrap();
+    browser
+        .wait(&format!(
+            "document.getElementById('ticker-name').textContent === {}",
+            as_json(&long)
+        ))
+        .unwrap();
+    let width = browser
+        .evaluate("document.documentElement.scrollWidth")
+        .unwrap();
     assert_eq!(width, 375, "a long name overflows a phone");
 
     let back = "getComputedStyle(document.body).backgroundColor";
     let light = browser.evaluate(back).unwrap();
     browser.prefer_dark(true).unwrap();
-    browser.wait(&format!("{back} !== {}", as_json(light.as_str().unwrap()))).unwrap();
+    browser
+        .wait(&format!("{back} !== {}", as_json(light.as_str().unwrap())))
+        .unwrap();
     no_trouble(&mut browser);
 }
 
 #[test]
 fn a_name_of_three_hundred_characters_is_asked_for_in_vain_and_harmlessly() {
     let directory = scratch().unwrap();
-    let yaml = finished(directory.path(), &[tick("AAPL", 0, 1, 5.0), tick("AAPL", 1, 1, 6.0)]);
+    let yaml = finished(
+        directory.path(),
+        &[tick("AAPL", 0, 1, 5.0), tick("AAPL", 1, 1, 6.0)],
+    );
     let viewer = dashboard(&yaml);
     let mut browser = Browser::start().unwrap();
     let name = "<script>".repeat(38);
     let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    browser.open(&format!("{}/#{encoded}", viewer.url), Look::WIDE).unwrap();
-    browser.wait("document.getElementById('ticker-name').textContent === 'AAPL'").unwrap();
-    let (status, body) = support::get(&format!("{}/api/history?ticker={encoded}", viewer.url)).unwrap();
+    browser
+        .open(&format!("{}/#{encoded}", viewer.url), Look::WIDE)
+        .unwrap();
+    browser
+        .wait("document.getElementById('ticker-name').textContent === 'AAPL'")
+        .unwrap();
+    let (status, body) =
+        support::get(&format!("{}/api/history?ticker={encoded}", viewer.url)).unwrap();
     assert_eq!(status, 200, "{body}");
     let history: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!((&history["rows"], &history["notes"]), (&json!([]), &json!([])), "{history}");
+    assert_eq!(
+        (&history["rows"], &history["notes"]),
+        (&json!([]), &json!([])),
+        "{history}"
+    );
     no_trouble(&mut browser);
 }
 
@@ -300,14 +424,29 @@ fn the_page_of_the_demo_for_the_readme() {
     let directory = scratch().unwrap();
     let data = text(directory.path()).unwrap();
     let arguments = [
-        "dev", "-f", "examples/quickstart.yaml", "--replay", "examples/data/daily.csv", "--rate", "200", "--speed", "120",
-        "--listen", "127.0.0.1:0", "--data-dir", &data,
+        "dev",
+        "-f",
+        "examples/quickstart.yaml",
+        "--replay",
+        "examples/data/daily.csv",
+        "--rate",
+        "200",
+        "--speed",
+        "120",
+        "--listen",
+        "127.0.0.1:0",
+        "--data-dir",
+        &data,
     ];
     let worker = Running::start(&arguments).unwrap();
     let mut browser = Browser::start().unwrap();
     browser.open_at(&worker.url, Look::WIDE, 1.0).unwrap();
-    browser.wait("document.querySelectorAll('#tickers .row').length === 5").unwrap();
-    browser.wait("document.querySelectorAll('#minutes tbody tr').length === 12").unwrap();
+    browser
+        .wait("document.querySelectorAll('#tickers .row').length === 5")
+        .unwrap();
+    browser
+        .wait("document.querySelectorAll('#minutes tbody tr').length === 12")
+        .unwrap();
     let closed = "Number([...document.querySelectorAll('#figures > div')].find((pair) => pair.textContent.startsWith('Rows')).lastChild.textContent)";
     browser.wait(&format!("{closed} >= 120")).unwrap();
     let wanted = std::env::var_os("STOCKSTREAM_SCREENSHOT").map(|path| repository().join(path));

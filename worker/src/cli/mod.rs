@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use args::{
-    CompletionsArgs, CostArgs, DashboardArgs, DevArgs, GlobalArgs, InspectArgs, InspectWhat, KinesisArgs,
-    StateArgs, ValidateArgs, WatchArgs, WorkerArgs,
+    CompletionsArgs, CostArgs, DashboardArgs, DevArgs, GlobalArgs, InspectArgs, InspectWhat,
+    KinesisArgs, StateArgs, ValidateArgs, WatchArgs, WorkerArgs,
 };
 pub use failure::{ExitStatus, Failure};
 pub use output::{ColourChoice, OutputFormat};
@@ -98,11 +98,7 @@ pub trait Commands {
     /// `stockstream inspect`.
     fn inspect(&self, global: &GlobalArgs, args: InspectArgs) -> impl Future<Output = Outcome>;
     /// `stockstream dashboard`.
-    fn dashboard(
-        &self,
-        global: &GlobalArgs,
-        args: DashboardArgs,
-    ) -> impl Future<Output = Outcome>;
+    fn dashboard(&self, global: &GlobalArgs, args: DashboardArgs) -> impl Future<Output = Outcome>;
     /// `stockstream validate`.
     fn validate(&self, global: &GlobalArgs, args: ValidateArgs) -> impl Future<Output = Outcome>;
 }

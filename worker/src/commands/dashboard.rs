@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use stockstream_crds::Pipeline;
+use stockstream_crds::path::StoragePath;
 use tokio::sync::oneshot;
 
 use super::dev::local_url;
@@ -15,14 +16,18 @@ use crate::cli::{DashboardArgs, ExitStatus, Failure, Outcome, OutputFormat};
 use crate::clock::Clock;
 use crate::observe::http;
 use crate::page::{MembersRoster, Page, PageSettings, Roster};
-use crate::pipeline::{Settings, Stores};
+use crate::pipeline::Settings;
 use crate::storage::{Store, StoreOptions};
 
 /// `stockstream dashboard`.
 pub async fn run(args: DashboardArgs) -> Outcome {
     let pipeline = load(&args.pipeline.file)?;
     let mut signals = StopSignals::listen()?;
-    let stores = open_stores(&pipeline, &args).await?;
+    let [state, output, rejects] = places(&pipeline, &args)?;
+    let (state, output) = (
+        open(&pipeline, &state).await?,
+        open(&pipeline, &output).await?,
+    );
     let clock = Clock::system();
     let bound = http::bind(args.listen).await.map_err(Failure::failed)?;
     let url = bound.url();
@@ -33,15 +38,17 @@ pub async fn run(args: DashboardArgs) -> Outcome {
         endpoint: None,
         format: OutputFormat::Text,
     };
-    let identity = identity(&pipeline, &stores, &manner, &url, &clock);
+    let places = [state.url(), output.url(), &rejects];
+    let identity = identity(&pipeline, places, &manner, &url, &clock);
     let expiry = pipeline.state().expiry;
-    let roster = MembersRoster::new(stores.state.clone(), expiry, identity.aggregates.clone());
-    tell_who_lives(&roster, &url, stores.state.url()).await;
+    let roster = MembersRoster::new(state.clone(), expiry, identity.aggregates.clone());
+    tell_who_lives(&roster, &url, state.url()).await;
     let page = Page::new(PageSettings {
         identity,
         observer: None,
         roster: Arc::new(roster),
-        stores,
+        state,
+        output,
         settings: Settings::of(&pipeline),
         clock,
     });
@@ -69,7 +76,11 @@ async fn tell_who_lives(roster: &MembersRoster, url: &str, state: &str) {
     let look = roster.look().await;
     let workers = look.peers.iter().filter(|peer| peer.member.live).count();
     if let Some(trouble) = look.trouble {
-        tracing::warn!(event = "state_unread", cause = trouble, "trying again while somebody watches");
+        tracing::warn!(
+            event = "state_unread",
+            cause = trouble,
+            "trying again while somebody watches"
+        );
     } else if workers == 0 {
         tracing::warn!(
             event = "no_workers",
@@ -78,26 +89,38 @@ async fn tell_who_lives(roster: &MembersRoster, url: &str, state: &str) {
              --data-dir"
         );
     }
-    tracing::info!(event = "listening", what = "page", url, workers, "page at {url}");
+    tracing::info!(
+        event = "listening",
+        what = "page",
+        url,
+        workers,
+        "page at {url}"
+    );
 }
 
-/// Opens the places for reading: nothing is made that isn't there.
-async fn open_stores(pipeline: &Pipeline, args: &DashboardArgs) -> Result<Stores, Failure> {
+/// Where state, output and rejects lie.
+fn places(pipeline: &Pipeline, args: &DashboardArgs) -> Result<[String; 3], Failure> {
+    let place = |path: &StoragePath| match &args.data_dir {
+        Some(data_dir) => local_url(path, data_dir),
+        None => Ok(path.to_string()),
+    };
+    Ok([
+        place(&pipeline.state().path)?,
+        place(&pipeline.output().path)?,
+        place(&pipeline.output().rejects_path)?,
+    ])
+}
+
+/// Opens a place for reading: nothing is made that isn't there.
+async fn open(pipeline: &Pipeline, url: &str) -> Result<Store, Failure> {
     let options = StoreOptions {
         create_directory: false,
         region: pipeline.kinesis().map(|kinesis| kinesis.region.clone()),
         ..StoreOptions::default()
     };
-    let open = async |path: &stockstream_crds::path::StoragePath| {
-        let url = match &args.data_dir {
-            Some(data_dir) => local_url(path, data_dir)?,
-            None => path.to_string(),
-        };
-        Store::open(&url, &options).await.map_err(Failure::failed)
-    };
-    Ok(Stores {
-        state: open(&pipeline.state().path).await?,
-        output: open(&pipeline.output().path).await?,
-        rejects: open(&pipeline.output().rejects_path).await?,
+    Store::open(url, &options).await.map_err(|error| {
+        Failure::failed(error).hint(
+            "a dashboard makes nothing: start a worker first; for `stockstream dev`, give its --data-dir",
+        )
     })
 }

@@ -70,8 +70,8 @@ async fn read_files(
             "--replay sends ticks to a stream, but this pipeline reads files",
         ));
     }
-    let session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
-    let task = files::start(pipeline, stores, &session).await?;
+    let mut session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
+    let task = files::start(pipeline, stores, &mut session).await?;
     session.until_end(program, global, task).await?;
     session.end(true).await
 }

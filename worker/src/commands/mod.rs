@@ -15,7 +15,8 @@ mod validate;
 mod worker;
 
 use crate::cli::{
-    Commands, DashboardArgs, DevArgs, GlobalArgs, InspectArgs, KinesisArgs, Outcome, ValidateArgs, WorkerArgs,
+    Commands, DashboardArgs, DevArgs, GlobalArgs, InspectArgs, KinesisArgs, Outcome, ValidateArgs,
+    WorkerArgs,
 };
 use crate::observe::log::LogOutput;
 use crate::replay::ReplayArgs;

@@ -24,6 +24,7 @@ use crate::observe::{Event, Identity, Observer, PipelinePhase, http};
 use crate::page::{Page, PageSettings, WorkerRoster};
 use crate::pipeline::members::{HttpPeers, Incoming, Mailbox, mailbox, nudge_router};
 use crate::pipeline::{Company, Host, Orders, PipelineError, Settings, Stores};
+use crate::storage::Store;
 
 /// A running `dev` or `worker`.
 pub struct Session {
@@ -69,7 +70,7 @@ impl Session {
         let clock = Clock::system();
         let bound = http::bind(manner.listen).await.map_err(Failure::failed)?;
         let url = bound.url();
-        let identity = identity(pipeline, stores, &manner, &url, &clock);
+        let identity = identity(pipeline, places(stores), &manner, &url, &clock);
         let observer = Observer::new(identity.clone());
         observer.set_meter(stores.state.meter().clone());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -82,7 +83,8 @@ impl Session {
             roster: Arc::new(WorkerRoster {
                 observer: observer.clone(),
             }),
-            stores: stores.clone(),
+            state: stores.state.clone(),
+            output: stores.output.clone(),
             settings: Settings::of(pipeline),
             clock: clock.clone(),
         });
@@ -286,9 +288,14 @@ impl Table {
     }
 }
 
+fn places(stores: &Stores) -> [&str; 3] {
+    [&stores.state, &stores.output, &stores.rejects].map(Store::url)
+}
+
+/// What is known before anything is read; state, output and rejects path are given as URLs.
 pub(super) fn identity(
     pipeline: &Pipeline,
-    stores: &Stores,
+    [state, output, rejects]: [&str; 3],
     manner: &Manner<'_>,
     url: &str,
     clock: &Clock,
@@ -309,9 +316,9 @@ pub(super) fn identity(
             endpoint: manner.endpoint.map(str::to_owned),
             listen: Some(url.to_owned()),
         },
-        output_path: stores.output.url().to_owned(),
-        rejects_path: stores.rejects.url().to_owned(),
-        state_path: stores.state.url().to_owned(),
+        output_path: output.to_owned(),
+        rejects_path: rejects.to_owned(),
+        state_path: state.to_owned(),
         aggregates: pipeline
             .window()
             .aggregates

@@ -1,7 +1,7 @@
 //! The built front end, embedded. Its source is `worker/web`; `make web` renews what is here.
 //!
 //! Owns the bytes and the names under which they are served: each name holds a hash of its content, so that a browser
-//! may keep it for ever. Must never be edited by hand: `worker/tests/web.rs` fails when it is stale.
+//! may keep it for ever. Must never be edited by hand: a test fails when it is stale.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
@@ -72,18 +72,5 @@ pub(super) fn assets() -> &'static Assets {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_page_asks_for_each_file_by_a_name_with_its_hash() {
-        let assets = assets();
-        let html = String::from_utf8_lossy(&assets.html);
-        for asset in &assets.files {
-            assert!(html.contains(&asset.path[1..]), "{}: {html}", asset.path);
-        }
-        // Relative, so that it works below a path, too; and nothing inline, which the policy would refuse.
-        assert!(!html.contains("=\"/") && !html.contains("style="), "{html}");
-        assert!(!html.contains("<script>") && !html.contains("<style"), "{html}");
-    }
-}
+#[path = "assets_tests.rs"]
+mod tests;

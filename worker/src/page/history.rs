@@ -154,14 +154,22 @@ mod tests {
         let live = ticker_report("AAPL", "s");
         let rows = put_together(Vec::new(), vec![row(1, RowState::Closed)], Some(&live), 100);
         let newest = rows.last().unwrap();
-        assert_eq!((newest.state, newest.values["avg_close"]), (RowState::Closed, Some(1.0)));
+        assert_eq!(
+            (newest.state, newest.values["avg_close"]),
+            (RowState::Closed, Some(1.0))
+        );
     }
 
     #[test]
     fn only_the_newest_are_listed() {
-        let published = (0..10).map(|minute| row(-minute, RowState::Published)).collect();
+        let published = (0..10)
+            .map(|minute| row(-minute, RowState::Published))
+            .collect();
         let rows = put_together(published, Vec::new(), None, 3);
-        let told: Vec<_> = rows.iter().map(|row| (row.window_start - NOW) / MINUTE).collect();
+        let told: Vec<_> = rows
+            .iter()
+            .map(|row| (row.window_start - NOW) / MINUTE)
+            .collect();
         assert_eq!(told, [-2, -1, 0]);
     }
 }

@@ -122,7 +122,12 @@ impl Hub {
                     tracing::warn!(event = "page_failed", cause = %error, "the page isn't renewed");
                 }
             }
-            let next = began + if many { LOOK_EVERY_WITH_MANY } else { LOOK_EVERY };
+            let next = began
+                + if many {
+                    LOOK_EVERY_WITH_MANY
+                } else {
+                    LOOK_EVERY
+                };
             tokio::select! {
                 () = sleep_until(next) => {}
                 _ = stopped.wait_for(|stopped| *stopped) => return,

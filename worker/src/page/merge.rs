@@ -198,7 +198,12 @@ fn workers(facts: &Facts<'_>, words: &[Word<'_>]) -> Vec<WorkerView> {
             },
             trouble: None,
             phase: Some(word.report.phase),
-            shards: word.report.shards.iter().filter(|shard| holds(shard)).count() as u64,
+            shards: word
+                .report
+                .shards
+                .iter()
+                .filter(|shard| holds(shard))
+                .count() as u64,
         });
     }
     views.into_values().collect()
@@ -230,7 +235,8 @@ fn shards_and_tickers<'a>(
     let mut best: BTreeMap<&str, (Word<'a>, &ShardReport)> = BTreeMap::new();
     for word in words {
         for shard in &word.report.shards {
-            let rank = |word: &Word<'_>, shard: &ShardReport| (shard.epoch, holds(shard), word.fresh);
+            let rank =
+                |word: &Word<'_>, shard: &ShardReport| (shard.epoch, holds(shard), word.fresh);
             match best.get(shard.shard.as_str()) {
                 Some((known, other)) if rank(known, other) >= rank(word, shard) => {}
                 _ => {
@@ -425,7 +431,9 @@ fn health(
         .map(|word| word.report.phase.label())
         .collect();
     let any = |phase: PipelinePhase| phases.contains(phase.label());
-    let lives = workers.iter().any(|worker| worker.state != WorkerState::Dead);
+    let lives = workers
+        .iter()
+        .any(|worker| worker.state != WorkerState::Dead);
     let ended = |shard: &ShardView| shard.phase == Some(ShardPhase::Ended);
     let health = if any(PipelinePhase::Running) {
         match attention.is_empty() {

@@ -61,7 +61,9 @@ impl Rows {
         let reading = self.read_into(&mut found, ticker, newest_date, most);
         match tokio::time::timeout(READ_WITHIN, reading).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => found.notes.push(format!("published rows can't be read: {error}")),
+            Ok(Err(error)) => found
+                .notes
+                .push(format!("published rows can't be read: {error}")),
             Err(_) => {
                 found.truncated = true;
                 let seconds = READ_WITHIN.as_secs();

@@ -191,8 +191,7 @@ impl MembersRoster {
             .buffer_unordered(READ_AT_ONCE);
         while let Some((member, tag, bytes)) = reads.next().await {
             let Some(bytes) = bytes? else { continue };
-            if let (Ok(info), Some(known)) =
-                (MemberInfo::decode(&bytes), members.get_mut(&member))
+            if let (Ok(info), Some(known)) = (MemberInfo::decode(&bytes), members.get_mut(&member))
             {
                 (known.info, known.info_tag) = (Some(info), tag);
             }
@@ -249,9 +248,8 @@ impl MembersRoster {
 
     /// Those of the stream's newest life.
     fn reports(&self, versions: &[NewestVersion]) -> Vec<ChainReport> {
-        let life = |version: &NewestVersion| {
-            (version.incarnation.len(), version.incarnation.clone())
-        };
+        let life =
+            |version: &NewestVersion| (version.incarnation.len(), version.incarnation.clone());
         let newest = versions.iter().map(life).max();
         let reports: ChainReports = versions
             .iter()

@@ -21,10 +21,11 @@ use super::assets::assets;
 use super::gather::{Gatherer, Roster};
 use super::history::{History, put_together};
 use super::hub::{Hub, MAX_WATCHERS, Snapshot, Watcher};
-use super::published::{Rows, READ_WITHIN};
+use super::published::{READ_WITHIN, Rows};
 use crate::clock::Clock;
 use crate::observe::{Identity, Observer};
-use crate::pipeline::{Settings, Stores};
+use crate::pipeline::Settings;
+use crate::storage::Store;
 
 /// Nothing but what this server sends runs or is shown. The chart sets styles through the object model only.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -48,8 +49,10 @@ pub struct PageSettings {
     pub observer: Option<Observer>,
     /// Where to find the workers.
     pub roster: Arc<dyn Roster>,
-    /// Rows and checkpoints.
-    pub stores: Stores,
+    /// Checkpoints.
+    pub state: Store,
+    /// Rows.
+    pub output: Store,
     /// How the pipeline writes rows, and what its windows compute.
     pub settings: Settings,
     /// For the time of a view.
@@ -84,8 +87,8 @@ impl Page {
             clock: settings.clock,
         };
         let rows = Rows {
-            output: settings.stores.output,
-            state: settings.stores.state,
+            output: settings.output,
+            state: settings.state,
             partition_by: settings.settings.partition_by,
             plan: settings.settings.plan,
             aggregates,
