@@ -92,15 +92,17 @@ impl Program {
 
     /// The figures of a window's slots, one per aggregate that it knows.
     pub fn finish(&self, slots: &[f64]) -> Vec<Value> {
-        self.steps
-            .iter()
-            .map_while(|step| {
-                let end = step.slot + slots_of(step.function);
-                slots
-                    .get(step.slot..end)
-                    .map(|own| figure(step.function, own))
-            })
-            .collect()
+        self.figures(slots).collect()
+    }
+
+    /// As [`Program::finish`], one after the other.
+    pub fn figures(&self, slots: &[f64]) -> impl Iterator<Item = Value> {
+        self.steps.iter().map_while(|step| {
+            let end = step.slot + slots_of(step.function);
+            slots
+                .get(step.slot..end)
+                .map(|own| figure(step.function, own))
+        })
     }
 }
 

@@ -223,14 +223,14 @@ impl ShardChain {
         }
         if broken(Mutant::RegroupSealedBatch) {
             for batch in newest.outbox.drain(..) {
-                newest.unsealed.rows.extend(batch.rows);
-                newest.unsealed.late.extend(batch.late);
-                newest.unsealed.dead.extend(batch.dead);
+                newest.unsealed.rows.append(&mut batch.rows.clone());
+                newest.unsealed.late.extend(batch.late.iter().cloned());
+                newest.unsealed.dead.extend(batch.dead.iter().cloned());
             }
         }
         let state = ShardState::restore(plan, &newest, now)?;
         let mut lineage = newest;
-        let outbox: VecDeque<Arc<Batch>> = lineage.outbox.drain(..).map(Arc::new).collect();
+        let outbox: VecDeque<Arc<Batch>> = lineage.outbox.drain(..).collect();
         let mut chain = ShardChain {
             epoch: lineage.epoch + u64::from(!broken(Mutant::TakeWithoutNewEpoch)),
             version: lineage.version,
@@ -361,7 +361,7 @@ impl ShardChain {
         checkpoint.epoch = self.epoch;
         checkpoint.owner.clone_from(&self.identity.owner);
         checkpoint.writer.clone_from(&self.identity.writer);
-        checkpoint.outbox = self.outbox.iter().map(|batch| (**batch).clone()).collect();
+        checkpoint.outbox = self.outbox.iter().cloned().collect();
         checkpoint.unregistered = self.unregistered.iter().cloned().collect();
         checkpoint.handover = (self.identity.format >= codec::HANDOVER_FORMAT).then(|| Handover {
             from: self.lineage.owner.clone(),

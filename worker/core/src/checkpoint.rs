@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::hash::HashRange;
 use crate::plan::Aggregate;
-use crate::row::{Batch, DeadLetter, DeadReason, LateTick, Partition, Row};
+use crate::row::{Batch, DeadLetter, DeadReason, LateTick, Partition};
+use crate::rows::Rows;
 use crate::sequence::{Position, SequenceNumber};
 use crate::time::{Date, Micros};
 
@@ -57,7 +58,8 @@ pub struct Checkpoint {
     /// Closed windows and rejects not yet sealed.
     pub unsealed: Pending,
     /// Sealed batches not yet known to be published, by version.
-    pub outbox: Vec<Batch>,
+    #[serde(with = "shared_batches")]
+    pub outbox: Vec<Arc<Batch>>,
     /// Partitions not yet registered in the catalog.
     pub unregistered: Vec<Partition>,
     /// Totals since the chain began.
@@ -169,7 +171,7 @@ pub struct Latest {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Pending {
     /// Closed windows.
-    pub rows: Vec<Row>,
+    pub rows: Rows,
     /// Late ticks.
     pub late: Vec<LateTick>,
     /// Dead letters.
@@ -216,9 +218,27 @@ impl Counters {
     }
 }
 
-/// A rough size in bytes of a row, for the bound on unpublished bytes.
-pub fn row_bytes(row: &Row) -> usize {
-    160 + row.ticker.len() + 9 * row.values.len()
+/// Batches that the chain, its checkpoints and whoever publishes share, as plain batches.
+mod shared_batches {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::row::Batch;
+
+    pub(super) fn serialize<S: Serializer>(
+        batches: &[Arc<Batch>],
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(batches.iter().map(AsRef::as_ref))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Vec<Arc<Batch>>, D::Error> {
+        let batches = Vec::<Batch>::deserialize(deserializer)?;
+        Ok(batches.into_iter().map(Arc::new).collect())
+    }
 }
 
 /// A rough size in bytes of a late tick, for the bound on unpublished bytes.
@@ -233,14 +253,14 @@ pub fn dead_bytes(dead: &DeadLetter) -> usize {
 
 /// A rough size in bytes of what waits to be sealed.
 pub fn pending_bytes(pending: &Pending) -> usize {
-    pending.rows.iter().map(row_bytes).sum::<usize>()
+    pending.rows.bytes()
         + pending.late.iter().map(late_bytes).sum::<usize>()
         + pending.dead.iter().map(dead_bytes).sum::<usize>()
 }
 
 /// A rough size in bytes of a batch.
 pub fn batch_bytes(batch: &Batch) -> usize {
-    batch.rows.iter().map(row_bytes).sum::<usize>()
+    batch.rows.bytes()
         + batch.late.iter().map(late_bytes).sum::<usize>()
         + batch.dead.iter().map(dead_bytes).sum::<usize>()
 }

@@ -20,6 +20,7 @@ pub mod member;
 pub mod mutants;
 pub mod plan;
 pub mod row;
+pub mod rows;
 pub mod sequence;
 mod shared_text;
 pub mod state;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::rows::{RowView, Rows};
 use crate::sequence::SequenceNumber;
 use crate::time::{Date, Micros};
 
@@ -195,7 +196,7 @@ pub struct Batch {
     /// The columns of the rows' figures.
     pub columns: Vec<Column>,
     /// Closed windows, in the order of (window end, ticker).
-    pub rows: Vec<Row>,
+    pub rows: Rows,
     /// Late ticks, in the shard's order.
     pub late: Vec<LateTick>,
     /// Dead letters, in the shard's order.
@@ -231,25 +232,65 @@ impl Batch {
         self.rows.is_empty() && self.late.is_empty() && self.dead.is_empty()
     }
 
-    /// The rows by partition under `partition_by`, each group in the batch's order: one file each.
-    ///
-    /// The key holds a part per partition column, in the order of `partition_by`.
-    pub fn partitions(
-        &self,
-        partition_by: &[PartitionColumn],
-    ) -> BTreeMap<Vec<PartitionPart>, Vec<&Row>> {
-        let mut groups: BTreeMap<Vec<PartitionPart>, Vec<&Row>> = BTreeMap::new();
-        for row in &self.rows {
-            let key = partition_by
-                .iter()
-                .map(|column| match column {
-                    PartitionColumn::Ticker => PartitionPart::Ticker(row.ticker.clone()),
-                    PartitionColumn::TradeDate => PartitionPart::TradeDate(row.trade_date),
-                })
-                .collect();
-            groups.entry(key).or_default().push(row);
+    /// The rows by partition under `partition_by`, in the order of their parts, each in the batch's order: one file
+    /// each.
+    pub fn partitions(&self, partition_by: &[PartitionColumn]) -> Vec<PartitionRows<'_>> {
+        let by_ticker = partition_by.contains(&PartitionColumn::Ticker);
+        let by_date = partition_by.contains(&PartitionColumn::TradeDate);
+        let mut groups: BTreeMap<(Option<usize>, Option<Date>), Vec<u32>> = BTreeMap::new();
+        for (index, row) in (0..).zip(self.rows.iter()) {
+            let key = (
+                by_ticker.then(|| row.ticker_index()),
+                by_date.then(|| row.trade_date()),
+            );
+            groups.entry(key).or_default().push(index);
         }
-        groups
+        let mut partitions: Vec<PartitionRows<'_>> = groups
+            .into_values()
+            .filter_map(|indices| {
+                let first = self.rows.get(*indices.first()? as usize)?;
+                let parts = partition_by.iter().map(|column| match column {
+                    PartitionColumn::Ticker => PartitionPart::Ticker(first.ticker().clone()),
+                    PartitionColumn::TradeDate => PartitionPart::TradeDate(first.trade_date()),
+                });
+                Some(PartitionRows {
+                    parts: parts.collect(),
+                    rows: &self.rows,
+                    indices,
+                })
+            })
+            .collect();
+        partitions.sort_unstable_by(|a, b| a.parts.cmp(&b.parts));
+        partitions
+    }
+}
+
+/// The rows of a batch that lie in one partition.
+#[derive(Clone, Debug)]
+pub struct PartitionRows<'a> {
+    /// A part per partition column, in the order of `partition_by`.
+    pub parts: Vec<PartitionPart>,
+    rows: &'a Rows,
+    indices: Vec<u32>,
+}
+
+impl<'a> PartitionRows<'a> {
+    /// The rows, in the batch's order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = RowView<'a>> + Clone {
+        let rows = self.rows;
+        self.indices
+            .iter()
+            .map(move |index| rows.view(*index as usize))
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// True when there are none: never, as [`Batch::partitions`] gives them.
+    pub fn is_empty(&self) -> bool {
+        self.indices.is_empty()
     }
 }
 
@@ -284,7 +325,7 @@ pub enum PartitionPart {
 
 /// SHA-256 over rows' content in file order, as lower-case hex. Independent of Parquet's encoding, of compression and
 /// of the release that wrote the file: two files with this digest hold the same rows.
-pub fn row_digest<'a>(columns: &[Column], rows: impl IntoIterator<Item = &'a Row>) -> String {
+pub fn row_digest<'a>(columns: &[Column], rows: impl IntoIterator<Item = RowView<'a>>) -> String {
     let mut hash = Sha256::new();
     hash.update(b"stockstream rows 1\n");
     for column in columns {
@@ -293,10 +334,10 @@ pub fn row_digest<'a>(columns: &[Column], rows: impl IntoIterator<Item = &'a Row
     }
     for row in rows {
         hash.update(b"r");
-        put_text(&mut hash, &row.ticker);
-        hash.update(row.trade_date.days().to_le_bytes());
-        hash.update(row.window_start.0.to_le_bytes());
-        hash.update(row.window_end.0.to_le_bytes());
+        put_text(&mut hash, row.ticker());
+        hash.update(row.trade_date().days().to_le_bytes());
+        hash.update(row.window_start().0.to_le_bytes());
+        hash.update(row.window_end().0.to_le_bytes());
         for index in 0..columns.len() {
             match row.value(index) {
                 Value::Null => hash.update([0]),
@@ -423,31 +464,24 @@ mod tests {
         }]
     }
 
+    fn digest(rows: &[&Row]) -> String {
+        let rows: Rows = rows.iter().map(|row| (*row).clone()).collect();
+        row_digest(&columns(), rows.iter())
+    }
+
     #[test]
     fn digest_tells_rows_apart_by_content_and_order() {
         let (a, b) = (row("A", 1.0), row("B", 2.0));
-        assert_eq!(
-            row_digest(&columns(), [&a, &b]),
-            row_digest(&columns(), [&a, &b])
-        );
-        assert_ne!(
-            row_digest(&columns(), [&a, &b]),
-            row_digest(&columns(), [&b, &a])
-        );
-        assert_ne!(
-            row_digest(&columns(), [&a]),
-            row_digest(&columns(), [&row("A", 1.5)])
-        );
+        assert_eq!(digest(&[&a, &b]), digest(&[&a, &b]));
+        assert_ne!(digest(&[&a, &b]), digest(&[&b, &a]));
+        assert_ne!(digest(&[&a]), digest(&[&row("A", 1.5)]));
     }
 
     #[test]
     fn digest_ignores_provenance() {
         let mut other = row("A", 1.0);
         other.first_sequence = 77.into();
-        assert_eq!(
-            row_digest(&columns(), [&row("A", 1.0)]),
-            row_digest(&columns(), [&other])
-        );
+        assert_eq!(digest(&[&row("A", 1.0)]), digest(&[&other]));
     }
 
     #[test]
@@ -455,13 +489,19 @@ mod tests {
         let batch = Batch {
             version: 3,
             columns: columns(),
-            rows: vec![row("B", 1.0), row("A", 1.0), row("B", 2.0)],
+            rows: vec![row("B", 1.0), row("A", 1.0), row("B", 2.0)].into(),
             late: vec![],
             dead: vec![],
         };
         let by_ticker = batch.partitions(&[PartitionColumn::Ticker]);
-        assert_eq!(by_ticker.len(), 2);
-        assert_eq!(by_ticker[&vec![PartitionPart::Ticker("B".into())]].len(), 2);
+        let found: Vec<_> = by_ticker
+            .iter()
+            .map(|partition| (partition.parts.clone(), partition.len()))
+            .collect();
+        let part = |ticker: &str| vec![PartitionPart::Ticker(ticker.into())];
+        assert_eq!(found, [(part("A"), 1), (part("B"), 2)]);
+        let values = by_ticker[1].iter().map(|row| row.value(0));
+        assert!(values.eq([Value::Double(1.0), Value::Double(2.0)]));
         assert_eq!(batch.partitions(&[]).len(), 1);
     }
 }

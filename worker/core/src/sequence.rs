@@ -58,6 +58,16 @@ impl SequenceNumber {
     }
 }
 
+impl SequenceNumber {
+    /// The number, when it has at most 19 digits.
+    pub(crate) fn as_short(&self) -> Option<u64> {
+        match self.0 {
+            Repr::Short(number) => Some(number),
+            Repr::Long(_) => None,
+        }
+    }
+}
+
 impl From<u64> for SequenceNumber {
     fn from(number: u64) -> Self {
         if number < 10_000_000_000_000_000_000 {

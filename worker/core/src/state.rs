@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use crate::aggregated::{self, Content, MAX_SUB_RECORDS, SubRecord};
 use crate::checkpoint::{Checkpoint, Counters, Latest, Pending};
-use crate::checkpoint::{dead_bytes, late_bytes, pending_bytes, row_bytes};
+use crate::checkpoint::{dead_bytes, late_bytes, pending_bytes};
 use crate::generation::{self, AggregateConflict};
 use crate::hash::HashRange;
 use crate::plan::{Aggregate, MaxAhead, Plan};
@@ -300,14 +300,15 @@ impl Fold {
         if !self.watermark.raise(to) {
             return;
         }
-        let mut rows = self.table.close_through(to);
-        if rows.is_empty() {
+        let rows = &mut self.unsealed.rows;
+        let (before, bytes) = (rows.len(), rows.bytes());
+        self.table.close_through(to, rows);
+        if rows.len() == before {
             return;
         }
         self.dirty = true;
-        self.counters.rows_closed += rows.len() as u64;
-        self.unsealed_bytes += rows.iter().map(row_bytes).sum::<usize>();
-        self.unsealed.rows.append(&mut rows);
+        self.counters.rows_closed += (rows.len() - before) as u64;
+        self.unsealed_bytes += rows.bytes() - bytes;
     }
 
     fn reject_late(&mut self, place: Place<'_>, tick: &Tick<'_>, watermark: Micros, data: &Bytes) {

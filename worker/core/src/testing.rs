@@ -46,7 +46,8 @@ fn values() -> impl Strategy<Value = Value> {
     ]
 }
 
-fn rows() -> impl Strategy<Value = Row> {
+/// Any row.
+pub fn rows() -> impl Strategy<Value = Row> {
     let figures = proptest::collection::vec(values(), 0..4);
     (
         tickers(),
@@ -109,7 +110,11 @@ fn pendings() -> impl Strategy<Value = Pending> {
         proptest::collection::vec(lates(), 0..3),
         proptest::collection::vec(deads(), 0..3),
     )
-        .prop_map(|(rows, late, dead)| Pending { rows, late, dead })
+        .prop_map(|(rows, late, dead)| Pending {
+            rows: rows.into(),
+            late,
+            dead,
+        })
 }
 
 fn windows() -> impl Strategy<Value = OpenWindow> {
@@ -196,7 +201,7 @@ pub fn checkpoints() -> impl Strategy<Value = Checkpoint> {
                         })
                         .collect(),
                     unsealed,
-                    outbox: vec![Batch {
+                    outbox: vec![Arc::new(Batch {
                         version: 3,
                         columns: vec![Column {
                             name: "a".into(),
@@ -205,7 +210,7 @@ pub fn checkpoints() -> impl Strategy<Value = Checkpoint> {
                         rows: sealed.rows,
                         late: sealed.late,
                         dead: sealed.dead,
-                    }],
+                    })],
                     unregistered: vec![Partition {
                         ticker: "A".into(),
                         trade_date: Date::from_days(1),

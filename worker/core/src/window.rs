@@ -12,6 +12,7 @@ use crate::generation;
 use crate::hash::key_hash;
 use crate::plan::{Function, Plan};
 use crate::row::{DeadReason, Row};
+use crate::rows::{RowHead, Rows};
 use crate::sequence::SequenceNumber;
 use crate::tick::{Tick, Unusable};
 use crate::time::{Date, Micros};
@@ -37,8 +38,8 @@ struct Ticker {
     ticks: u64,
     /// Late ticks since the shard was taken; for display.
     late: u64,
-    /// The newest row since the shard was taken; for display.
-    closed: Option<Row>,
+    /// The newest window that closed since the shard was taken, and its end; for display.
+    closed: Option<(Micros, Window)>,
 }
 
 /// What is shown of a ticker. Counts and the closed row begin with the take.
@@ -51,7 +52,7 @@ pub struct TickerView<'a> {
     /// The highest event time; `None` without a counted tick.
     pub newest: Option<Micros>,
     /// The newest closed window.
-    pub closed: Option<&'a Row>,
+    pub closed: Option<Row>,
     /// Ticks counted.
     pub ticks: u64,
     /// Late ticks.
@@ -280,29 +281,40 @@ impl WindowTable {
         }
     }
 
-    /// Closes the windows that end at or before `watermark`; rows come in the order of (end, ticker).
-    pub fn close_through(&mut self, watermark: Micros) -> Vec<Row> {
-        let mut rows = Vec::new();
+    /// Closes the windows that end at or before `watermark`; their rows go behind `rows`, in the order of (end, ticker).
+    pub fn close_through(&mut self, watermark: Micros, rows: &mut Rows) {
         while let Some(entry) = self.windows.first_entry() {
             if *entry.key() > watermark {
                 break;
             }
             let (end, windows) = entry.remove_entry();
-            let first = rows.len();
             self.open -= windows.len();
+            let mut windows: Vec<(u32, Window)> = windows.into_iter().collect();
+            let name = |index: u32| &self.tickers[index as usize].name;
+            windows.sort_unstable_by(|(a, _), (b, _)| name(*a).cmp(name(*b)));
             for (index, window) in windows {
-                self.ids -= window.ids.len();
-                let ticker = &mut self.tickers[index as usize];
-                for id in &window.ids {
-                    ticker.ids.remove(id);
-                }
-                let row = self.row(index, end, &window);
-                self.tickers[index as usize].closed = Some(row.clone());
-                rows.push(row);
+                self.close(index, end, window, rows);
             }
-            rows[first..].sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
         }
-        rows
+    }
+
+    fn close(&mut self, index: u32, end: Micros, mut window: Window, rows: &mut Rows) {
+        self.ids -= window.ids.len();
+        let ticker = &mut self.tickers[index as usize];
+        for id in window.ids.drain(..) {
+            ticker.ids.remove(&id);
+        }
+        let head = RowHead {
+            ticker: &ticker.name,
+            trade_date: window.trade_date,
+            window_start: window.start,
+            window_end: end,
+            ticks: window.ticks,
+            first_sequence: window.first_sequence.clone(),
+            last_sequence: window.last_sequence.clone(),
+        };
+        rows.push_with(head, self.program.figures(&window.slots));
+        ticker.closed = Some((end, window));
     }
 
     /// The end of the newest open window.
@@ -362,7 +374,10 @@ impl WindowTable {
             name: &ticker.name,
             close: ticker.close,
             newest: (ticker.newest.0 != i64::MIN).then_some(ticker.newest),
-            closed: ticker.closed.as_ref(),
+            closed: ticker
+                .closed
+                .as_ref()
+                .map(|(end, window)| self.row(ticker, *end, window)),
             ticks: ticker.ticks,
             late: ticker.late,
         })
@@ -373,16 +388,16 @@ impl WindowTable {
         let mut rows = BTreeMap::new();
         for (end, windows) in &self.windows {
             for (index, window) in windows {
-                let row = self.row(*index, *end, window);
+                let row = self.row(&self.tickers[*index as usize], *end, window);
                 rows.insert(row.ticker.clone(), row);
             }
         }
         rows
     }
 
-    fn row(&self, index: u32, end: Micros, window: &Window) -> Row {
+    fn row(&self, ticker: &Ticker, end: Micros, window: &Window) -> Row {
         Row {
-            ticker: self.tickers[index as usize].name.clone(),
+            ticker: ticker.name.clone(),
             trade_date: window.trade_date,
             window_start: window.start,
             window_end: end,

@@ -107,7 +107,10 @@ impl Store {
     /// Rows, late ticks and dead letters of all files, each once.
     fn contents(&self) -> (Vec<Row>, Vec<SequenceNumber>, Vec<SequenceNumber>) {
         let files = self.files.values();
-        let mut rows: Vec<Row> = files.clone().flat_map(|batch| batch.rows.clone()).collect();
+        let mut rows: Vec<Row> = files
+            .clone()
+            .flat_map(|batch| batch.rows.to_vec())
+            .collect();
         rows.sort_by(|a, b| (&a.ticker, a.window_start).cmp(&(&b.ticker, b.window_start)));
         for pair in rows.windows(2) {
             let keys = [&pair[0], &pair[1]].map(|row| (&row.ticker, row.window_start));

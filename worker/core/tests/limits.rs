@@ -180,7 +180,7 @@ fn ids_beyond_the_limit_are_dead_letters_until_their_window_closes() {
     );
     shard.state.close_all_windows();
     assert_eq!(shard.tick("A", 61, "2"), Applied::Counted);
-    assert_eq!(shard.state.unsealed().rows[0].ticks, 3);
+    assert_eq!(shard.state.unsealed().rows.to_vec()[0].ticks, 3);
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn hostile_tickers_are_kept_apart_byte_by_byte_or_refused() {
         assert!(shard.last_dead().detail.len() < 400);
     }
     shard.state.close_all_windows();
-    let rows = &shard.state.unsealed().rows;
+    let rows = shard.state.unsealed().rows.to_vec();
     let mut expected = sound.to_vec();
     expected.sort_unstable();
     assert_eq!(

@@ -467,8 +467,8 @@ struct Driven {
 
 impl Driven {
     fn seal(&mut self) {
-        let mut pending = self.state.take_unsealed();
-        self.rows.append(&mut pending.rows);
+        let pending = self.state.take_unsealed();
+        self.rows.extend(pending.rows.to_vec());
         let number = |sequence: &stockstream_core::sequence::SequenceNumber| {
             sequence.to_string().parse().unwrap()
         };

@@ -252,10 +252,10 @@ struct Output {
 
 impl Output {
     fn take(&mut self, state: &mut ShardState) {
-        let mut pending = state.take_unsealed();
+        let pending = state.take_unsealed();
         assert_eq!(pending.dead, []);
-        self.rows.append(&mut pending.rows);
-        self.late.append(&mut pending.late);
+        self.rows.extend(pending.rows.to_vec());
+        self.late.extend(pending.late);
     }
 
     /// In an order that doesn't tell which shard came first.

@@ -167,12 +167,12 @@ impl ShardWatch {
                 });
             }
             (Some(Action::Publish { batch }), Outcome::Published { files, bytes, .. }) => {
-                for row in &batch.rows {
+                for row in batch.rows.iter() {
                     let through = self
                         .published_through
-                        .entry(row.ticker.clone())
-                        .or_insert(row.window_end);
-                    *through = (*through).max(row.window_end);
+                        .entry(row.ticker().clone())
+                        .or_insert(row.window_end());
+                    *through = (*through).max(row.window_end());
                 }
                 self.count_files(*files);
                 self.local.bytes_published += bytes;
@@ -521,7 +521,7 @@ impl ShardWatch {
             .tickers()
             .map(|ticker| {
                 let through = self.published_through.get(ticker.name).copied();
-                let published = match (ticker.closed, through) {
+                let published = match (&ticker.closed, through) {
                     (Some(closed), Some(through)) => closed.window_end <= through,
                     _ => false,
                 };
@@ -533,7 +533,7 @@ impl ShardWatch {
                     open: open
                         .get(ticker.name)
                         .map(|row| figures(row, aggregates, true)),
-                    closed: ticker.closed.map(|row| figures(row, aggregates, false)),
+                    closed: ticker.closed.map(|row| figures(&row, aggregates, false)),
                     published,
                     published_through: through.map(|through| through.0),
                     ticks: ticker.ticks,

@@ -4,7 +4,10 @@
 
 use bytes::Bytes;
 use stockstream_core::layout::BatchName;
-use stockstream_core::row::{Column, ColumnKind, PartitionColumn, Row, Value, row_digest};
+use stockstream_core::row::{
+    Column, ColumnKind, PartitionColumn, PartitionRows, Value, row_digest,
+};
+use stockstream_core::rows::RowView;
 
 use super::parquet_file::{Compression, Data, EncodeError, NamedData, encode};
 use super::provenance::Provenance;
@@ -17,20 +20,20 @@ use super::provenance::Provenance;
 pub fn rows_parquet(
     name: &BatchName,
     columns: &[Column],
-    rows: &[&Row],
+    rows: &PartitionRows<'_>,
     partition_by: &[PartitionColumn],
     compression: Compression,
 ) -> Result<Bytes, EncodeError> {
-    let digest = row_digest(columns, rows.iter().copied());
+    let digest = row_digest(columns, rows.iter());
     let provenance = Provenance::new(
         name,
         digest,
-        rows.iter().map(|row| &row.first_sequence),
-        rows.iter().map(|row| &row.last_sequence),
-        rows.iter().map(|row| row.ticks).sum(),
+        rows.iter().map(RowView::first_sequence),
+        rows.iter().map(RowView::last_sequence),
+        rows.iter().map(RowView::ticks).sum(),
     );
-    let starts = rows.iter().map(|row| row.window_start.0).collect();
-    let ends = rows.iter().map(|row| row.window_end.0).collect();
+    let starts = rows.iter().map(|row| row.window_start().0).collect();
+    let ends = rows.iter().map(|row| row.window_end().0).collect();
     let mut data = vec![
         NamedData::new("window_start", Data::Timestamps(starts)),
         NamedData::new("window_end", Data::Timestamps(ends)),
@@ -40,9 +43,9 @@ pub fn rows_parquet(
     }
     for column in [PartitionColumn::Ticker, PartitionColumn::TradeDate] {
         if !partition_by.contains(&column) {
-            let text = |row: &&Row| match column {
-                PartitionColumn::Ticker => row.ticker.to_string(),
-                PartitionColumn::TradeDate => row.trade_date.to_string(),
+            let text = |row: RowView<'_>| match column {
+                PartitionColumn::Ticker => row.ticker().to_string(),
+                PartitionColumn::TradeDate => row.trade_date().to_string(),
             };
             data.push(NamedData::new(
                 column.name(),
@@ -53,7 +56,7 @@ pub fn rows_parquet(
     encode(&data, &provenance, compression)
 }
 
-fn figures(column: &Column, index: usize, rows: &[&Row]) -> Result<Data, EncodeError> {
+fn figures(column: &Column, index: usize, rows: &PartitionRows<'_>) -> Result<Data, EncodeError> {
     let wrong = |kind, value: Value| EncodeError::WrongKind {
         column: column.name.clone(),
         kind,

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use stockstream_core::layout::BatchName;
-use stockstream_core::row::{Batch, Partition, PartitionColumn, PartitionPart, Row};
+use stockstream_core::row::{Batch, Partition, PartitionColumn, PartitionRows};
 
 use super::dead_letters::dead_letters_ndjson;
 use super::late::late_parquet;
@@ -129,10 +129,7 @@ pub async fn publish_with(
     after_file: &(dyn Fn(usize) + Send + Sync),
 ) -> Result<Published, PublishError> {
     let groups = batch.partitions(target.partition_by);
-    let mut contents: Vec<Content<'_>> = groups
-        .iter()
-        .map(|(parts, rows)| Content::Rows { parts, rows })
-        .collect();
+    let mut contents: Vec<Content<'_>> = groups.iter().map(Content::Rows).collect();
     let row_files = contents.len();
     if !batch.late.is_empty() {
         contents.push(Content::Late);
@@ -161,28 +158,22 @@ pub async fn publish_with(
     })
 }
 
-fn partitions(
-    groups: &std::collections::BTreeMap<Vec<PartitionPart>, Vec<&Row>>,
-    partition_by: &[PartitionColumn],
-) -> Vec<Partition> {
+fn partitions(groups: &[PartitionRows<'_>], partition_by: &[PartitionColumn]) -> Vec<Partition> {
     if partition_by.is_empty() {
         return Vec::new();
     }
-    let first = groups.values().filter_map(|rows| rows.first());
+    let first = groups.iter().filter_map(|rows| rows.iter().next());
     first
         .map(|row| Partition {
-            ticker: row.ticker.clone(),
-            trade_date: row.trade_date,
+            ticker: row.ticker().clone(),
+            trade_date: row.trade_date(),
         })
         .collect()
 }
 
 /// What one file holds.
 enum Content<'a> {
-    Rows {
-        parts: &'a [PartitionPart],
-        rows: &'a [&'a Row],
-    },
+    Rows(&'a PartitionRows<'a>),
     Late,
     Dead,
 }
@@ -194,9 +185,9 @@ async fn publish_file(
     target: &PublishTarget<'_>,
 ) -> Result<PublishedFile, PublishError> {
     let (store, key, rows) = match content {
-        Content::Rows { parts, rows } => (
+        Content::Rows(rows) => (
             target.output,
-            name.rows(target.partition_by, parts),
+            name.rows(target.partition_by, &rows.parts),
             rows.len(),
         ),
         Content::Late => (target.rejects, name.late(), batch.late.len()),
@@ -239,7 +230,7 @@ fn encode(
     target: &PublishTarget<'_>,
 ) -> Result<Bytes, EncodeError> {
     match content {
-        Content::Rows { rows, .. } => rows_parquet(
+        Content::Rows(rows) => rows_parquet(
             name,
             &batch.columns,
             rows,

@@ -97,7 +97,7 @@ fn batch() -> Batch {
     Batch {
         version: 12,
         columns: columns(),
-        rows,
+        rows: rows.into(),
         late: vec![late],
         dead: vec![dead],
     }
@@ -110,7 +110,24 @@ fn read(bytes: &Bytes) -> Vec<Vec<(String, Field)>> {
 }
 
 fn encode(rows: &[&Row], partition_by: &[PartitionColumn], compression: Compression) -> Bytes {
-    rows_parquet(&name(), &columns(), rows, partition_by, compression).unwrap()
+    encode_as(&columns(), rows, partition_by, compression).unwrap()
+}
+
+fn encode_as(
+    columns: &[Column],
+    rows: &[&Row],
+    partition_by: &[PartitionColumn],
+    compression: Compression,
+) -> Result<Bytes, EncodeError> {
+    let batch = Batch {
+        version: 12,
+        columns: columns.to_vec(),
+        rows: rows.iter().map(|row| (*row).clone()).collect(),
+        late: vec![],
+        dead: vec![],
+    };
+    let all = batch.partitions(&[]).remove(0);
+    rows_parquet(&name(), columns, &all, partition_by, compression)
 }
 
 /// Two stores in memory that fail by script: output and rejects.
@@ -215,12 +232,13 @@ fn a_column_stands_in_the_file_exactly_when_it_is_not_in_the_path() {
 #[test]
 fn the_same_rows_make_the_same_bytes_and_other_codecs_the_same_digest() {
     let batch = batch();
-    let rows: Vec<&Row> = batch.rows.iter().collect();
+    let all = batch.rows.to_vec();
+    let rows: Vec<&Row> = all.iter().collect();
     assert_eq!(
         encode(&rows, &[], Compression::Zstd),
         encode(&rows, &[], Compression::Zstd)
     );
-    let digest = row_digest(&columns(), rows.iter().copied());
+    let digest = row_digest(&columns(), batch.rows.iter());
     for codec in CODECS {
         assert_eq!(digest_of(&encode(&rows, &[], codec)), Some(digest.clone()));
     }
@@ -229,13 +247,13 @@ fn the_same_rows_make_the_same_bytes_and_other_codecs_the_same_digest() {
 #[test]
 fn a_figure_of_the_wrong_kind_is_refused_by_name() {
     let wrong = row("A", 0, vec![Value::Long(1)]);
-    let error = rows_parquet(&name(), &columns(), &[&wrong], &BOTH, Compression::Zstd).unwrap_err();
+    let error = encode_as(&columns(), &[&wrong], &BOTH, Compression::Zstd).unwrap_err();
     assert_eq!(
         error.to_string(),
         "column \"avg_close\" can't hold Long(1): its type is double"
     );
     let twice = vec![columns().remove(0), columns().remove(0)];
-    let error = rows_parquet(&name(), &twice, &[], &BOTH, Compression::Zstd).unwrap_err();
+    let error = encode_as(&twice, &[&row("A", 0, vec![])], &BOTH, Compression::Zstd).unwrap_err();
     assert!(matches!(error, EncodeError::DuplicateColumn(_)), "{error}");
 }
 
@@ -371,7 +389,9 @@ async fn a_file_of_another_release_counts_when_its_digest_is_this_batchs() {
 #[tokio::test]
 async fn other_content_in_its_place_is_a_conflict_that_names_both() {
     let mut other = batch();
-    other.rows[0].values[0] = Value::Double(99.0);
+    let mut rows = other.rows.to_vec();
+    rows[0].values[0] = Value::Double(99.0);
+    other.rows = rows.into();
     other.late[0].data = Bytes::from_static(b"other");
     other.dead[0].data = Bytes::from_static(b"other");
     for strip in 0..3 {
