@@ -10,7 +10,7 @@ use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::codec;
 use stockstream_core::layout::{SHARDS, version_of};
 use stockstream_core::plan::Plan;
-use stockstream_core::row::Row;
+use stockstream_core::rows::{RowView, Rows};
 use stockstream_core::time::Micros;
 use stockstream_core::window::WindowTable;
 
@@ -118,10 +118,10 @@ pub(super) fn chain_report(newest: &NewestVersion, aggregates: &[String]) -> Cha
     for (reason, count) in &counted.dead {
         shard.counters.add_dead_letters(reason.label(), *count);
     }
-    let mut closed: BTreeMap<&str, &Row> = BTreeMap::new();
+    let mut closed: BTreeMap<&str, RowView<'_>> = BTreeMap::new();
     for row in unpublished(checkpoint) {
-        let newest = closed.entry(&row.ticker).or_insert(row);
-        if newest.window_end < row.window_end {
+        let newest = closed.entry(row.ticker()).or_insert(row);
+        if newest.window_end() < row.window_end() {
             *newest = row;
         }
     }
@@ -133,7 +133,7 @@ pub(super) fn chain_report(newest: &NewestVersion, aggregates: &[String]) -> Cha
         open: None,
         closed: closed
             .get(&*latest.ticker)
-            .map(|row| figures(row, aggregates)),
+            .map(|row| figures(*row, aggregates)),
         published: false,
         published_through: None,
         ticks: 0,
@@ -147,34 +147,33 @@ pub(super) fn chain_report(newest: &NewestVersion, aggregates: &[String]) -> Cha
 }
 
 /// Rows of closed windows that the checkpoint doesn't know to be published.
-pub(super) fn unpublished(checkpoint: &Checkpoint) -> impl Iterator<Item = &Row> {
+pub(super) fn unpublished(checkpoint: &Checkpoint) -> impl Iterator<Item = RowView<'_>> {
     let sealed = checkpoint.outbox.iter().flat_map(|batch| batch.rows.iter());
     sealed.chain(checkpoint.unsealed.rows.iter())
 }
 
 /// Open windows as the rows that they would be if they closed now, of one ticker or of all.
-pub(super) fn open_rows(
-    checkpoint: &Checkpoint,
-    plan: &Arc<Plan>,
-    ticker: Option<&str>,
-) -> Vec<Row> {
+pub(super) fn open_rows(checkpoint: &Checkpoint, plan: &Arc<Plan>, ticker: Option<&str>) -> Rows {
     let mut part = checkpoint.clone();
     if let Some(ticker) = ticker {
         part.windows.retain(|window| &*window.ticker == ticker);
         part.latest.retain(|latest| &*latest.ticker == ticker);
     }
     let generations = part.generations.clone();
-    WindowTable::restore(plan.clone(), generations, &part).close_through(Micros(i64::MAX))
+    let mut rows = Rows::default();
+    WindowTable::restore(plan.clone(), generations, &part)
+        .close_through(Micros(i64::MAX), &mut rows);
+    rows
 }
 
 /// A row for people. `aggregates`: names in the spec's order, which is the order of the row's figures.
-pub(super) fn figures(row: &Row, aggregates: &[String]) -> WindowFigures {
+pub(super) fn figures(row: RowView<'_>, aggregates: &[String]) -> WindowFigures {
     let named = aggregates.iter().enumerate();
     WindowFigures {
-        window_start: row.window_start.0,
-        window_end: row.window_end.0,
-        trade_date: row.trade_date.to_string(),
-        ticks: row.ticks,
+        window_start: row.window_start().0,
+        window_end: row.window_end().0,
+        trade_date: row.trade_date().to_string(),
+        ticks: row.ticks(),
         values: named
             .map(|(index, name)| (name.clone(), row.value(index).as_f64()))
             .collect(),

@@ -182,7 +182,7 @@ impl Rows {
             return Ok(Vec::new()); // collected meanwhile
         };
         let checkpoint = codec::decode(&bytes).map_err(|error| error.to_string())?;
-        let closed = unpublished(&checkpoint).filter(|row| &*row.ticker == ticker);
+        let closed = unpublished(&checkpoint).filter(|row| &**row.ticker() == ticker);
         let closed =
             closed.map(|row| of_figures(&figures(row, &self.aggregates), RowState::Closed));
         let open = open_rows(&checkpoint, &self.plan, Some(ticker));

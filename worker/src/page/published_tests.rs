@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 use object_store::memory::InMemory;
 use stockstream_core::layout::BatchName;
-use stockstream_core::row::{Column, ColumnKind, PartitionPart, Row, Value};
+use stockstream_core::row::{Batch, Column, ColumnKind, PartitionPart, Row, Value};
 use stockstream_core::time::{Date, Micros};
 
 use super::*;
@@ -57,13 +57,15 @@ async fn publish(rows: &Rows, version: u64, ticker: &str, day: i64, close: f64) 
             PartitionColumn::TradeDate => PartitionPart::TradeDate(date),
         })
         .collect();
-    let bytes = rows_parquet(
-        &name,
-        &columns,
-        &[&row],
-        &rows.partition_by,
-        Compression::Zstd,
-    );
+    let batch = Batch {
+        version,
+        columns: columns.to_vec(),
+        rows: vec![row].into(),
+        late: vec![],
+        dead: vec![],
+    };
+    let all = batch.partitions(&[]).remove(0);
+    let bytes = rows_parquet(&name, &columns, &all, &rows.partition_by, Compression::Zstd);
     let key = name.rows(&rows.partition_by, &parts);
     rows.output
         .put_overwrite(&key, bytes.unwrap())
