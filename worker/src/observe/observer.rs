@@ -277,11 +277,9 @@ impl View {
     fn forget_one_event(&mut self) {
         let routine = |event: &EventReport| ROUTINE_EVENTS.contains(&event.event.as_str());
         let kept = self.events.iter().filter(|event| routine(event)).count();
-        let oldest = self.events.iter().position(routine);
-        match oldest {
-            Some(oldest) if kept > MIN_ROUTINE_EVENTS => self.events.remove(oldest),
-            _ => self.events.pop_front(),
-        };
+        let which = kept > MIN_ROUTINE_EVENTS;
+        let oldest = self.events.iter().position(|event| routine(event) == which);
+        self.events.remove(oldest.unwrap_or(0));
     }
 
     fn add(&mut self, report: ShardReport, tickers: Vec<TickerReport>) {
