@@ -6,13 +6,14 @@ import type { Figures, History, Row, Ticker } from './model';
 /** Most rows kept. */
 const LONGEST = 1_500;
 /** The history isn't asked for more often, in milliseconds. */
-const ASK_EVERY = 3_000;
+const ASK_EVERY = 2_000;
 
 const rank = { open: 0, closed: 1, published: 2 } as const;
 
 export class Minutes {
   private rows = new Map<number, Row>();
   private ticker = '';
+  private closedThrough = -Infinity;
   private asked = 0;
   private timer = 0;
   notes: string[] = [];
@@ -23,6 +24,7 @@ export class Minutes {
   choose(ticker: string): void {
     this.ticker = ticker;
     this.rows = new Map();
+    this.closedThrough = -Infinity;
     this.notes = [];
     this.asked = 0;
     this.ask();
@@ -64,19 +66,27 @@ export class Minutes {
     for (const row of this.rows.values()) {
       if (row.state === 'closed' && millis(row.windowEnd) <= through) row.state = 'published';
     }
-    // Several windows are open at a time, and closed in order: one that ends before a closed one was closed, too, and the
-    // word of it missed.
-    const end = ticker.closed ? millis(ticker.closed.windowEnd) : -Infinity;
-    const stale = [...this.rows.values()].some((row) => row.state === 'open' && millis(row.windowEnd) <= end);
+    if (ticker.closed) this.closedThrough = Math.max(this.closedThrough, millis(ticker.closed.windowEnd));
+    const stale = [...this.rows.values()].some((row) => this.isAwaited(row));
     const closed = ticker.closed ? millis(ticker.closed.windowStart) : null;
     const length = ticker.closed ? millis(ticker.closed.windowEnd) - millis(ticker.closed.windowStart) : 0;
     const skipped = before !== null && closed !== null && closed - before > length;
     if (stale || skipped) this.ask();
   }
 
-  /** Oldest first. */
+  /** Oldest first; without those that are awaited: they are no longer provisional, and their final figures unknown. */
   all(): Row[] {
-    return [...this.rows.entries()].sort(([a], [b]) => a - b).map(([, row]) => row);
+    return [...this.rows.values()]
+      .filter((row) => !this.isAwaited(row))
+      .sort((a, b) => millis(a.windowStart) - millis(b.windowStart));
+  }
+
+  /**
+   * Several windows are open at a time, and close in order: one that ends before a closed one was closed, too, and the word
+   * of it missed. The history has it.
+   */
+  private isAwaited(row: Row): boolean {
+    return row.state === 'open' && millis(row.windowEnd) <= this.closedThrough;
   }
 
   private newestFinal(): number | null {
