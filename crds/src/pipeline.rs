@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use crate::error::SpecErrors;
 use crate::path::StoragePath;
+use crate::quantity::ByteSize;
 use crate::spec::{
     Aggregate, Compression, Consumer, DeletionPolicy, Encryption, FileFormat, GlueCatalog,
     InitialPosition, Management, MaxAhead, OnDataLoss, PartitionColumn, Record, StockStream,
@@ -20,6 +21,12 @@ use crate::validate;
 
 /// The region of the catalog when neither the catalog nor a stream names one.
 const DEFAULT_REGION: &str = "us-east-1";
+
+/// The default of `state.maxOutbox` for a stream: each of its shards has one, and it is rewritten with every commit.
+const MAX_OUTBOX_OF_STREAM: ByteSize = ByteSize::from_bytes(4 << 20);
+
+/// The same for files: one shard, which is read as fast as it goes. Fewer and larger files.
+const MAX_OUTBOX_OF_FILES: ByteSize = ByteSize::from_bytes(32 << 20);
 
 /// What is put behind `output.path` for rejects when the spec names no path for them.
 pub const REJECTS_SUFFIX: &str = "-rejects";
@@ -449,10 +456,14 @@ fn output(spec: &StockStreamSpec) -> OutputSettings {
 
 fn state(spec: &StockStreamSpec) -> StateSettings {
     let state = &spec.state;
+    let max_outbox = match spec.source.files {
+        Some(_) => MAX_OUTBOX_OF_FILES,
+        None => MAX_OUTBOX_OF_STREAM,
+    };
     StateSettings {
         path: state.path.clone(),
         commit_interval: state.commit_interval.get(),
-        max_outbox_bytes: state.max_outbox.bytes(),
+        max_outbox_bytes: state.max_outbox.unwrap_or(max_outbox).bytes(),
         format: state.format,
         keep_versions: state.keep_versions,
         heartbeat: state.lease.heartbeat.get(),

@@ -11,6 +11,7 @@ pub mod commands;
 pub mod failpoint;
 pub mod observe;
 pub mod page;
+mod parallel;
 pub mod pipeline;
 pub mod replay;
 pub mod sink;

@@ -26,9 +26,9 @@ pub struct State {
     pub commit_interval: GoDuration,
 
     /// Unpublished bytes a shard may hold, from 64Ki to 1Gi. Beyond it rows are published at once, and
-    /// reading waits until they are.
-    #[serde(default = "default_max_outbox")]
-    pub max_outbox: ByteSize,
+    /// reading waits until they are. Default: 4Mi for a stream, 32Mi for files, which are one shard.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_outbox: Option<ByteSize>,
 
     /// Format in which checkpoints are written, at least 1. Default: the newest that the previous release
     /// can read, too. The operator raises it when a roll-out is final.
@@ -49,10 +49,6 @@ pub struct State {
 
 const fn default_commit_interval() -> GoDuration {
     GoDuration::from_secs(10)
-}
-
-const fn default_max_outbox() -> ByteSize {
-    ByteSize::from_bytes(4 << 20)
 }
 
 const fn default_keep_versions() -> u32 {

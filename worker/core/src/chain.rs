@@ -26,6 +26,7 @@ use crate::plan::Plan;
 use crate::row::{Batch, Partition};
 use crate::sequence::Position;
 use crate::state::{Applied, RecordMeta, ShardState};
+use crate::tick::TickBlock;
 use crate::time::{Micros, Monotonic};
 
 /// Who writes the chain, and whose it is.
@@ -476,6 +477,19 @@ impl ShardChain {
     /// Applies one record, with all that it holds. Only while [`ShardChain::wants_records`].
     pub fn apply(&mut self, meta: &RecordMeta, data: &Bytes, now: Monotonic) -> Applied {
         let applied = self.state.apply(meta, data, now);
+        self.note_pressure();
+        applied
+    }
+
+    /// As [`ShardChain::apply`], of a record that was parsed ahead; see [`ShardState::apply_parsed`].
+    pub fn apply_parsed(
+        &mut self,
+        meta: &RecordMeta,
+        block: &TickBlock,
+        index: usize,
+        now: Monotonic,
+    ) -> Applied {
+        let applied = self.state.apply_parsed(meta, block, index, now);
         self.note_pressure();
         applied
     }

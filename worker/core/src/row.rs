@@ -2,7 +2,6 @@
 //!
 //! Owns the shape of output and its digest. Must never know how it is stored.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -237,17 +236,21 @@ impl Batch {
     pub fn partitions(&self, partition_by: &[PartitionColumn]) -> Vec<PartitionRows<'_>> {
         let by_ticker = partition_by.contains(&PartitionColumn::Ticker);
         let by_date = partition_by.contains(&PartitionColumn::TradeDate);
-        let mut groups: BTreeMap<(Option<usize>, Option<Date>), Vec<u32>> = BTreeMap::new();
+        // By ticker, then by date, of which a ticker has few: the last ones are looked at first.
+        let mut groups: Vec<Vec<(Option<Date>, Vec<u32>)>> = Vec::new();
+        groups.resize_with(self.rows.tickers().len().max(1), Vec::new);
         for (index, row) in (0..).zip(self.rows.iter()) {
-            let key = (
-                by_ticker.then(|| row.ticker_index()),
-                by_date.then(|| row.trade_date()),
-            );
-            groups.entry(key).or_default().push(index);
+            let own = &mut groups[if by_ticker { row.ticker_index() } else { 0 }];
+            let date = by_date.then(|| row.trade_date());
+            match own.iter_mut().rev().find(|(other, _)| *other == date) {
+                Some((_, indices)) => indices.push(index),
+                None => own.push((date, vec![index])),
+            }
         }
         let mut partitions: Vec<PartitionRows<'_>> = groups
-            .into_values()
-            .filter_map(|indices| {
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, indices)| {
                 let first = self.rows.get(*indices.first()? as usize)?;
                 let parts = partition_by.iter().map(|column| match column {
                     PartitionColumn::Ticker => PartitionPart::Ticker(first.ticker().clone()),
@@ -321,6 +324,16 @@ pub enum PartitionPart {
     Ticker(Arc<str>),
     /// A trade date.
     TradeDate(Date),
+}
+
+impl PartitionPart {
+    /// Its column.
+    pub fn column(&self) -> PartitionColumn {
+        match self {
+            PartitionPart::Ticker(_) => PartitionColumn::Ticker,
+            PartitionPart::TradeDate(_) => PartitionColumn::TradeDate,
+        }
+    }
 }
 
 /// SHA-256 over rows' content in file order, as lower-case hex. Independent of Parquet's encoding, of compression and

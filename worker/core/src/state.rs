@@ -20,7 +20,7 @@ use crate::hash::HashRange;
 use crate::plan::{Aggregate, MaxAhead, Plan};
 use crate::row::{Column, DeadLetter, DeadReason, LateTick, Row};
 use crate::sequence::{Position, SequenceNumber};
-use crate::tick::{Tick, TickParser, Unusable};
+use crate::tick::{Tick, TickBlock, TickParser, Unusable};
 use crate::time::{Micros, Monotonic};
 use crate::watermark::Watermark;
 use crate::window::{Known, TickerView, WindowTable, number_keys};
@@ -125,6 +125,35 @@ impl ShardState {
         applied
     }
 
+    /// As [`ShardState::apply`], of a record that was parsed ahead by a parser as [`ShardState::parser`] gives it. Such
+    /// records are never aggregated: only bounded files are parsed ahead.
+    pub fn apply_parsed(
+        &mut self,
+        meta: &RecordMeta,
+        block: &TickBlock,
+        index: usize,
+        now: Monotonic,
+    ) -> Applied {
+        let place = Place::of(meta);
+        let applied = match self.parser.take_parsed(block, index) {
+            Some(tick) => self.fold.apply(
+                place,
+                &tick,
+                self.parser.numbers(),
+                || block.data(index),
+                now,
+            ),
+            None => self.apply_tick(place, &block.data(index), now),
+        };
+        self.fold.finish_record(meta);
+        applied
+    }
+
+    /// A parser of this state's ticks.
+    pub fn parser(&self) -> TickParser {
+        self.parser.anew()
+    }
+
     fn apply_sub_records(
         &mut self,
         meta: &RecordMeta,
@@ -150,7 +179,7 @@ impl ShardState {
         match self.parser.parse(data) {
             Ok(tick) => self
                 .fold
-                .apply(place, &tick, self.parser.numbers(), data, now),
+                .apply(place, &tick, self.parser.numbers(), || data.clone(), now),
             Err(unusable) => self.fold.reject_dead(place, unusable, data),
         }
     }
@@ -203,16 +232,17 @@ impl Fold {
         place: Place<'_>,
         tick: &Tick<'_>,
         numbers: &[Option<f64>],
-        data: &Bytes,
+        data: impl FnOnce() -> Bytes,
         now: Monotonic,
     ) -> Applied {
         let meta = place.meta;
         let known = self.table.look_up(&tick.ticker);
-        let applied = match self.judge(meta, tick, known, numbers) {
-            Verdict::Unusable(unusable) => return self.reject_dead(place, unusable, data),
+        let end = self.table.window_end(tick.event_time);
+        let applied = match self.judge(meta, tick, known, end, numbers) {
+            Verdict::Unusable(unusable) => return self.reject_dead(place, unusable, &data()),
             Verdict::Late(watermark) => {
                 self.table.note_late(known);
-                self.reject_late(place, tick, watermark, data);
+                self.reject_late(place, tick, watermark, &data());
                 Applied::Late
             }
             Verdict::Duplicate => {
@@ -220,7 +250,7 @@ impl Fold {
                 Applied::Duplicate
             }
             Verdict::Count => {
-                self.table.count(&meta.sequence, tick, known, numbers);
+                self.table.count(&meta.sequence, tick, known, end, numbers);
                 self.counters.ticks += 1;
                 let seen = match self.plan.max_ahead {
                     MaxAhead::Unbounded => tick.event_time,
@@ -239,12 +269,12 @@ impl Fold {
         meta: &RecordMeta,
         tick: &Tick<'_>,
         known: Known,
+        end: Micros,
         numbers: &[Option<f64>],
     ) -> Verdict {
         if let Some(unusable) = self.contract_broken(meta, tick, known, numbers) {
             return Verdict::Unusable(unusable);
         }
-        let end = self.table.window_end(tick.event_time);
         match self.watermark.closed_through(known.hash) {
             Some(bound) if end <= bound => return Verdict::Late(bound),
             _ => {}
@@ -252,7 +282,7 @@ impl Fold {
         if self.table.is_duplicate(tick, known) {
             return Verdict::Duplicate;
         }
-        match self.table.bound_broken(tick, known) {
+        match self.table.bound_broken(tick, known, end) {
             Some(unusable) => Verdict::Unusable(unusable),
             None => Verdict::Count,
         }

@@ -116,6 +116,11 @@ impl Monotonic {
 pub struct Date(i32);
 
 impl Date {
+    /// The instant on this day, when the text from the `T` on has the usual form: see [`Micros::parse`].
+    pub(crate) fn at(self, time: &[u8]) -> Option<Micros> {
+        time_on(self, time)
+    }
+
     /// From days since 1970-01-01.
     pub fn from_days(days: i32) -> Self {
         Date(days)
@@ -142,15 +147,20 @@ impl fmt::Display for Date {
 
 /// `YYYY-MM-DDTHH:MM:SS`, nothing or 1 to 9 digits of a second, and nothing, `Z` or `+00:00`: nearly every feed.
 fn parse_usual(bytes: &[u8]) -> Option<Micros> {
-    let (head, tail) = bytes.split_first_chunk::<19>()?;
-    if head[10] != b'T' && head[10] != b' ' || head[13] != b':' || head[16] != b':' {
+    let (date, time) = bytes.split_first_chunk::<10>()?;
+    parse_date(date)?.at(time)
+}
+
+/// The rest of [`parse_usual`], from the `T` on.
+fn time_on(date: Date, time: &[u8]) -> Option<Micros> {
+    let (head, tail) = time.split_first_chunk::<9>()?;
+    if head[0] != b'T' && head[0] != b' ' || head[3] != b':' || head[6] != b':' {
         return None;
     }
-    let date = parse_date(head.first_chunk()?)?;
     let (hour, minute, second) = (
-        two(head[11], head[12])?,
-        two(head[14], head[15])?,
-        two(head[17], head[18])?,
+        two(head[1], head[2])?,
+        two(head[4], head[5])?,
+        two(head[7], head[8])?,
     );
     if hour > 23 || minute > 59 || second > 59 {
         return None;
@@ -170,6 +180,12 @@ fn fraction(tail: &[u8]) -> Option<(i64, &[u8])> {
     let Some((b'.', digits)) = tail.split_first() else {
         return Some((0, tail));
     };
+    if let Some((micros, zone @ (b"" | [b'Z' | b'+', ..]))) = digits.split_first_chunk::<6>()
+        && micros.iter().all(u8::is_ascii_digit)
+    {
+        let digits = micros.iter().map(|digit| i64::from(digit - b'0'));
+        return Some((digits.fold(0, |sum, digit| sum * 10 + digit), zone));
+    }
     let count = digits
         .iter()
         .take_while(|byte| byte.is_ascii_digit())

@@ -98,6 +98,8 @@ pub struct WindowTable {
     by_name: Map<Arc<str>, u32>,
     /// By end, then ticker.
     windows: BTreeMap<Micros, Map<u32, Window>>,
+    /// The end of the window that was asked for last.
+    last_end: Micros,
     open: usize,
     ids: usize,
 }
@@ -116,6 +118,7 @@ impl WindowTable {
             tickers: Vec::new(),
             by_name: Map::default(),
             windows: BTreeMap::new(),
+            last_end: Micros(i64::MIN),
             open: 0,
             ids: 0,
         };
@@ -175,10 +178,15 @@ impl WindowTable {
         self.program.is_usable(numbers)
     }
 
-    /// The end of the window that holds an event time.
-    pub fn window_end(&self, event_time: Micros) -> Micros {
+    /// The end of the window that holds an event time. Most ticks lie in the window of the tick before.
+    pub fn window_end(&mut self, event_time: Micros) -> Micros {
         let size = self.plan.window_size;
-        event_time.window_start(size).plus(size)
+        let end = self.last_end;
+        if event_time < end && end.0.saturating_sub(event_time.0) <= size {
+            return end;
+        }
+        self.last_end = event_time.window_start(size).plus(size);
+        self.last_end
     }
 
     /// True when the tick's id stands in an open window of its ticker.
@@ -189,8 +197,8 @@ impl WindowTable {
         }
     }
 
-    /// The bound that the tick would break, if any.
-    pub fn bound_broken(&self, tick: &Tick<'_>, known: Known) -> Option<Unusable> {
+    /// The bound that the tick, whose window ends at `end`, would break, if any.
+    pub fn bound_broken(&self, tick: &Tick<'_>, known: Known, end: Micros) -> Option<Unusable> {
         let limits = self.plan.limits;
         let full = |reason, limit: usize, what: &str| {
             Some(Unusable {
@@ -201,7 +209,7 @@ impl WindowTable {
         if !known.is_known() && self.tickers.len() >= limits.tickers {
             return full(DeadReason::TooManyTickers, limits.tickers, "tickers");
         }
-        if self.open >= limits.open_windows && self.opens_window(tick, known) {
+        if self.open >= limits.open_windows && self.opens_window(known, end) {
             return full(
                 DeadReason::TooManyWindows,
                 limits.open_windows,
@@ -214,8 +222,7 @@ impl WindowTable {
         None
     }
 
-    fn opens_window(&self, tick: &Tick<'_>, known: Known) -> bool {
-        let end = self.window_end(tick.event_time);
+    fn opens_window(&self, known: Known, end: Micros) -> bool {
         let windows = self.windows.get(&end);
         match (known.index, windows) {
             (Some(index), Some(windows)) => !windows.contains_key(&index),
@@ -223,21 +230,21 @@ impl WindowTable {
         }
     }
 
-    /// Counts a tick into its window, which is opened if need be.
+    /// Counts a tick into its window, which ends at `end` and is opened if need be.
     pub fn count(
         &mut self,
         sequence: &SequenceNumber,
         tick: &Tick<'_>,
         known: Known,
+        end: Micros,
         numbers: &[Option<f64>],
     ) {
         let index = match known.index {
             Some(index) => index,
             None => self.add_ticker(&Arc::from(tick.ticker.as_ref()), known.hash),
         };
-        let end = self.window_end(tick.event_time);
         let start = end.minus(self.plan.window_size);
-        let slots = self.slots_at(start);
+        let (program, generations) = (&self.program, &self.generations);
         let window = self
             .windows
             .entry(end)
@@ -245,6 +252,7 @@ impl WindowTable {
             .entry(index)
             .or_insert_with(|| {
                 self.open += 1;
+                let slots = program.slots_of_first(generation::at(generations, start).len());
                 Window {
                     start,
                     trade_date: tick.event_time.date(),
@@ -423,11 +431,6 @@ impl WindowTable {
             closed: None,
         });
         index
-    }
-
-    fn slots_at(&self, start: Micros) -> usize {
-        self.program
-            .slots_of_first(generation::at(&self.generations, start).len())
     }
 }
 

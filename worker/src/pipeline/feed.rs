@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stockstream_core::sequence::{Position, SequenceNumber};
 use stockstream_core::state::RecordMeta;
+use stockstream_core::tick::TickBlock;
 use stockstream_core::time::{Micros, Monotonic};
 use stockstream_crds::spec::OnDataLoss;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -22,6 +23,21 @@ use crate::source::kinesis::{
     Held, LARGEST_REPLY, Pushed, REPLY_AT_TIP, ReadBudget, ReaderSettings, Reading, ShardBytes,
     ShardReader, StreamClient, StreamDescription, StreamError, Subscribed, Subscriber,
 };
+
+/// Records that were parsed ahead, in the shard's order.
+#[derive(Debug)]
+pub struct Parsed {
+    /// The records.
+    pub block: TickBlock,
+    /// Sequence number of the first; the others follow.
+    pub first: u64,
+    /// When they arrived.
+    pub arrival: Micros,
+    /// The next one to apply.
+    pub next: usize,
+    /// The marks after the last of them.
+    pub marks: Vec<u64>,
+}
 
 /// What comes from the source, in the shard's order.
 #[derive(Debug)]
@@ -37,6 +53,8 @@ pub enum Input {
         /// Streams: their share of the bytes that may be read ahead; to be kept until they are applied.
         held: Option<Held>,
     },
+    /// Records that were parsed ahead: of files only.
+    Parsed(Parsed),
     /// Nothing at the tip.
     EmptyAtTip {
         /// When the request was sent.

@@ -19,7 +19,7 @@ use super::actions::load_newest;
 use super::context::Context;
 use super::coordinator::Company;
 use super::error::PipelineError;
-use super::feed::Input;
+use super::feed::{Input, Parsed};
 use super::members::{Membership, MembershipHandle, NoPeers, leave};
 use super::ownership::parse;
 use super::settings::Settings;
@@ -27,7 +27,9 @@ use super::shard::{Charge, Ended, Orders, ShardRunner, StartFeed, fenced_pause};
 use super::start::{Host, Stores, claim_stores};
 use crate::clock::micros;
 use crate::observe::{Event, PipelinePhase};
-use crate::source::files::{self, Block, BlockLimits, FileList, FileSource, Resume};
+use crate::source::files::{
+    self, Block, BlockLimits, FileList, FileSource, ParsedBlock, Resume, Taken,
+};
 use crate::storage::{Created, Store};
 
 /// The one shard of a file source.
@@ -168,7 +170,9 @@ impl FilesPipeline {
             let position = chain.state().position().clone();
             let resume = resume(chain.state().file_marks());
             let mapping = &context.settings.plan.record;
-            let source = FileSource::open(&list, &inputs, mapping, resume, BlockLimits::default())?;
+            let parser = chain.state().parser();
+            let limits = BlockLimits::default();
+            let source = FileSource::open(&list, &inputs, mapping, &parser, resume, limits)?;
             let (sender, receiver) = mpsc::channel(1);
             crate::ambient::spawn(hand_over(source, position, sender));
             Ok(receiver)
@@ -189,7 +193,8 @@ fn resume(marks: &[u64]) -> Option<Resume> {
 async fn hand_over(mut source: FileSource, position: Position, sender: mpsc::Sender<Input>) {
     loop {
         let (input, last) = match source.next_block().await {
-            Ok(Some(block)) => (records(block, &position), false),
+            Ok(Some(Taken::Block(block))) => (records(block, &position), false),
+            Ok(Some(Taken::Parsed(block))) => (parsed(block, &position), false),
             Ok(None) => (Input::End, true),
             Err(error) => (Input::Failed(error.into()), true),
         };
@@ -214,6 +219,24 @@ fn records(block: Block, position: &Position) -> Input {
         millis_behind_latest: None,
         marks,
     }
+}
+
+fn parsed(block: ParsedBlock, position: &Position) -> Input {
+    let last = block.first + block.block.len() as u64 - 1;
+    let mut marks = Vec::with_capacity(block.marks.len() + 1);
+    marks.push(last);
+    marks.extend(block.marks);
+    let done = match position {
+        Position::After(done) => ordinal(done).min(last),
+        _ => 0,
+    };
+    Input::Parsed(Parsed {
+        next: usize::try_from((done + 1).saturating_sub(block.first)).unwrap_or(usize::MAX),
+        block: block.block,
+        first: block.first,
+        arrival: block.arrival,
+        marks,
+    })
 }
 
 /// A file source's sequence numbers are ordinals.

@@ -13,6 +13,7 @@ use stockstream_core::chain::{Action, ShardChain};
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::codec::DEFAULT_FORMAT;
 use stockstream_core::lineage::Head;
+use stockstream_core::sequence::SequenceNumber;
 use stockstream_core::state::{Applied, RecordMeta};
 use stockstream_core::time::Monotonic;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -23,7 +24,7 @@ use super::actions::{self, Lifetime, Outcome};
 use super::collect::collect;
 use super::context::Context;
 use super::error::PipelineError;
-use super::feed::Input;
+use super::feed::{Input, Parsed};
 use super::register::Registering;
 use super::report::ShardWatch;
 use crate::ambient::jitter;
@@ -130,6 +131,8 @@ pub struct ShardRunner {
     /// A feed that waits to hear whether the chain is still ours.
     still_ours: Option<oneshot::Sender<()>>,
     waiting: VecDeque<(RecordMeta, Bytes)>,
+    /// The same, parsed ahead. Never both.
+    parsed: Option<Parsed>,
     /// The share of what may be read ahead that waits.
     held: Option<Held>,
     marks: Option<Vec<u64>>,
@@ -185,6 +188,7 @@ impl ShardRunner {
             feed: None,
             still_ours: None,
             waiting: VecDeque::new(),
+            parsed: None,
             held: None,
             marks: None,
             in_flight: None,
@@ -279,6 +283,7 @@ impl ShardRunner {
         self.feed = None;
         self.start_feed = None;
         self.waiting.clear();
+        self.parsed = None;
         self.held = None;
         self.stop_by
             .get_or_insert_with(|| Instant::now() + STOP_WITHIN);
@@ -374,6 +379,7 @@ impl ShardRunner {
     }
 
     fn apply_waiting(&mut self) {
+        self.apply_parsed();
         let now = self.context.clock.monotonic();
         for _ in 0..SLICE {
             if !self.chain.wants_records() {
@@ -397,6 +403,39 @@ impl ShardRunner {
         }
     }
 
+    fn apply_parsed(&mut self) {
+        let Some(parsed) = &mut self.parsed else {
+            return;
+        };
+        let now = self.context.clock.monotonic();
+        let end = parsed.block.len().min(parsed.next.saturating_add(SLICE));
+        while parsed.next < end {
+            if !self.chain.wants_records() {
+                return;
+            }
+            let meta = RecordMeta {
+                sequence: SequenceNumber::from(parsed.first + parsed.next as u64),
+                arrival: parsed.arrival,
+            };
+            let applied = self
+                .chain
+                .apply_parsed(&meta, &parsed.block, parsed.next, now);
+            parsed.next += 1;
+            if !matches!(applied, Applied::Counted | Applied::Duplicate) {
+                self.watch.rejected(&applied);
+            }
+        }
+        if parsed.next >= parsed.block.len() {
+            self.chain.set_file_marks(&parsed.marks);
+            self.parsed = None;
+        }
+    }
+
+    /// True when a record is at hand.
+    fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty() || self.parsed.is_some()
+    }
+
     fn take_input(&mut self, input: Input) -> Result<(), PipelineError> {
         match input {
             Input::Records {
@@ -409,6 +448,10 @@ impl ShardRunner {
                 self.held = held;
                 self.marks = (!marks.is_empty()).then_some(marks);
                 self.watch.read(millis_behind_latest);
+            }
+            Input::Parsed(parsed) => {
+                self.parsed = Some(parsed);
+                self.watch.read(None);
             }
             Input::EmptyAtTip { sent, wall } => {
                 let before = self.chain.state().counters().rows_closed;
@@ -453,8 +496,8 @@ impl ShardRunner {
 
     /// Waits for whatever comes first.
     async fn wait(&mut self) -> Result<(), PipelineError> {
-        let wants_input = self.waiting.is_empty() && self.chain.wants_records();
-        let busy = !self.waiting.is_empty() && self.chain.wants_records();
+        let wants_input = !self.has_waiting() && self.chain.wants_records();
+        let busy = self.has_waiting() && self.chain.wants_records();
         let deadline = self.next_deadline();
         let held = self.chain.is_held();
         let (in_flight, feed, collecting) =

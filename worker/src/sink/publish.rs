@@ -3,20 +3,32 @@
 //! Owns the rule when an existing file counts as published. Every file is one create-if-absent; nothing is overwritten
 //! or deleted, here or anywhere under the output path.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use stockstream_core::layout::BatchName;
-use stockstream_core::row::{Batch, Partition, PartitionColumn, PartitionRows};
+use stockstream_core::row::{
+    Batch, Column, Partition, PartitionColumn, PartitionPart, PartitionRows,
+};
 
 use super::dead_letters::dead_letters_ndjson;
 use super::late::late_parquet;
 use super::parquet_file::{Compression, EncodeError};
 use super::parquet_rows::rows_parquet;
 use super::provenance::{Provenance, digest_of};
+use crate::parallel::in_parallel;
 use crate::storage::{CreateOptions, Created, Store, StoreError};
 
 /// Files written at the same time.
 const CONCURRENCY: usize = 16;
+
+/// Fewer files than this aren't many.
+const MANY: usize = 16;
+
+/// Files that are made together: each takes a file handle, of which a process may have 1,024.
+const MANY_AT_ONCE: usize = 256;
 
 /// Where and how batches are published.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +127,7 @@ pub async fn publish(
     name: &BatchName,
     target: &PublishTarget<'_>,
 ) -> Result<Published, PublishError> {
-    publish_with(batch, name, target, &|_| {}).await
+    publish_with(&Arc::new(batch.clone()), name, target, &|_| {}).await
 }
 
 /// Like [`publish`]; `after_file` is called after each file with the number of files that exist by then.
@@ -123,11 +135,12 @@ pub async fn publish(
 /// # Errors
 /// As [`publish`].
 pub async fn publish_with(
-    batch: &Batch,
+    batch: &Arc<Batch>,
     name: &BatchName,
     target: &PublishTarget<'_>,
     after_file: &(dyn Fn(usize) + Send + Sync),
 ) -> Result<Published, PublishError> {
+    let many = publish_many(batch, name, target).await;
     let groups = batch.partitions(target.partition_by);
     let mut contents: Vec<Content<'_>> = groups.iter().map(Content::Rows).collect();
     let row_files = contents.len();
@@ -139,9 +152,13 @@ pub async fn publish_with(
     }
     let done = std::sync::atomic::AtomicUsize::new(0);
     let mut pending = Vec::with_capacity(contents.len());
-    for content in &contents {
+    let many = many.into_iter().chain(std::iter::repeat_with(|| None));
+    for (content, made) in contents.iter().zip(many) {
         pending.push(async {
-            let file = publish_file(content, batch, name, target).await?;
+            let file = match made {
+                Some(made) => made,
+                None => publish_file(content, batch, name, target).await?,
+            };
             after_file(done.fetch_add(1, std::sync::atomic::Ordering::SeqCst) + 1);
             Ok::<_, PublishError>(file)
         });
@@ -156,6 +173,74 @@ pub async fn publish_with(
         rejects,
         partitions: partitions(&groups, target.partition_by),
     })
+}
+
+/// Publishes the files of rows, as far as that goes without any trouble, where many files are made quicker together.
+/// The others are `None`.
+async fn publish_many(
+    batch: &Arc<Batch>,
+    name: &BatchName,
+    target: &PublishTarget<'_>,
+) -> Vec<Option<PublishedFile>> {
+    if !target.output.makes_many() || batch.rows.len() < MANY {
+        return Vec::new();
+    }
+    let (batch, name, output) = (batch.clone(), name.clone(), target.output.clone());
+    let (partition_by, compression) = (target.partition_by.to_vec(), target.compression);
+    let given_up = Arc::new(AtomicBool::new(false));
+    let _dropped = GiveUp(given_up.clone());
+    let work = move || {
+        let partitions = batch.partitions(&partition_by);
+        if partitions.len() < MANY {
+            return Vec::new();
+        }
+        let mut files = Vec::with_capacity(partitions.len());
+        for some in partitions.chunks(MANY_AT_ONCE) {
+            let made = make_many(some, &batch.columns, &name, &output, compression, &given_up);
+            files.extend(made);
+        }
+        files
+    };
+    // What broke down is left to be made one by one, like everything that wasn't made.
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+}
+
+fn make_many(
+    partitions: &[PartitionRows<'_>],
+    columns: &[Column],
+    name: &BatchName,
+    output: &Store,
+    compression: Compression,
+    given_up: &AtomicBool,
+) -> Vec<Option<PublishedFile>> {
+    let encoded = in_parallel(partitions, |rows| {
+        let parts: Vec<PartitionColumn> = rows.parts.iter().map(PartitionPart::column).collect();
+        let bytes = rows_parquet(name, columns, rows, &parts, compression).ok()?;
+        Some((name.rows(&parts, &rows.parts), bytes))
+    });
+    let objects: Vec<(String, Bytes)> = encoded.iter().flatten().cloned().collect();
+    let mut created = output.create_all(&objects, given_up).into_iter();
+    let files = encoded.into_iter().zip(partitions);
+    files
+        .map(|(encoded, rows)| {
+            let (key, bytes) = encoded?;
+            created.next()?.then(|| PublishedFile {
+                key,
+                bytes: bytes.len() as u64,
+                rows: rows.len() as u64,
+                new: true,
+            })
+        })
+        .collect()
+}
+
+/// Says, when dropped, that nobody waits any more.
+struct GiveUp(Arc<AtomicBool>);
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 fn partitions(groups: &[PartitionRows<'_>], partition_by: &[PartitionColumn]) -> Vec<Partition> {

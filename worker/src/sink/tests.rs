@@ -453,7 +453,7 @@ async fn files_are_told_one_by_one() {
     let stores = stores();
     let seen = std::sync::Mutex::new(Vec::new());
     let note = |count| seen.lock().unwrap().push(count);
-    publish_with(&batch(), &name(), &stores.target(&BOTH), &note)
+    publish_with(&Arc::new(batch()), &name(), &stores.target(&BOTH), &note)
         .await
         .unwrap();
     assert_eq!(*seen.lock().unwrap(), (1..=10).collect::<Vec<usize>>());

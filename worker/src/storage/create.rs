@@ -3,6 +3,8 @@
 //! Owns the one write that exactly-once rests on. Sends the caller's bytes and no others; never decides from a status
 //! alone: "exists" counts only once a read has returned the object.
 
+use std::sync::atomic::AtomicBool;
+
 use bytes::Bytes;
 use object_store::{ObjectStore, PutMode, PutOptions, PutPayload};
 use stockstream_core::mutants::{Mutant, broken};
@@ -48,6 +50,32 @@ impl Store {
     /// any other error nothing was created.
     pub async fn create(&self, key: &str, bytes: Bytes) -> Result<Created, StoreError> {
         self.create_with(key, bytes, CreateOptions::default()).await
+    }
+
+    /// True when [`Store::create_all`] makes many files quicker than one by one.
+    pub fn makes_many(&self) -> bool {
+        self.directory.is_some()
+    }
+
+    /// Creates objects that must not exist, as far as that goes without any trouble, and says which were made. The
+    /// others are to be created one by one, which finds out what is the matter. Blocks.
+    ///
+    /// Makes none where [`Store::makes_many`] is false. Holds a file handle an object.
+    pub fn create_all(&self, objects: &[(String, Bytes)], given_up: &AtomicBool) -> Vec<bool> {
+        let none = || vec![false; objects.len()];
+        let Some(directory) = &self.directory else {
+            return none();
+        };
+        let paths = objects
+            .iter()
+            .map(|(key, bytes)| Ok((self.root.path_of(key)?, bytes.clone())));
+        let Ok(files) = paths.collect::<Result<Vec<_>, StoreError>>() else {
+            return none();
+        };
+        for _ in objects {
+            self.meter.sent(Operation::Create);
+        }
+        directory.create_all(&files, given_up)
     }
 
     /// Like [`Store::create`], with a deadline, a guard before each attempt and a comparison of content.

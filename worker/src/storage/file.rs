@@ -4,7 +4,10 @@
 //! fsynced, every new directory too. An object is either absent or complete. Reads and listings are object_store's.
 //!
 //! Files are staged in [`STAGING`] under the root: the same file system, and a name that every reader of Hive layouts
-//! skips and no listing here shows. Each staged file is locked (flock) while its writer lives; at start those
+//! skips and no listing here shows. Many files at once ([`FileStore::create_all`]) share their fsyncs: the file
+//! system is synced once before they are put in place, and once after.
+//!
+//! Each staged file is locked (flock) while its writer lives; at start those
 //! whose lock is free are removed, so another live process's are never touched, on whatever host or container it runs.
 
 use std::collections::HashSet;
@@ -16,7 +19,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::parallel::in_parallel;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
@@ -104,6 +109,25 @@ impl FileStore {
             reader: LocalFileSystem::new_with_prefix(&disk.root)?,
             disk: Arc::new(disk),
         })
+    }
+}
+
+impl FileStore {
+    /// Creates files, each if absent, as far as that goes without any trouble, and says which were made and will last.
+    /// The others are left to [`ObjectStore::put_opts`], which finds out what is the matter. Blocks.
+    ///
+    /// Each file is complete when it appears, as ever: all are staged, their file system is synced, then they are put in
+    /// place, and it is synced once more. Holds a file handle a file.
+    pub(crate) fn create_all(&self, files: &[(Path, Bytes)], given_up: &AtomicBool) -> Vec<bool> {
+        let targets: Vec<Option<PathBuf>> = files
+            .iter()
+            .map(|(path, _)| self.reader.path_to_filesystem(path).ok())
+            .collect();
+        let contents = files.iter().map(|(_, bytes)| bytes);
+        let all: Vec<_> = targets.iter().zip(contents).collect();
+        self.disk
+            .create_all(&all, given_up)
+            .unwrap_or_else(|| vec![false; files.len()])
     }
 }
 
@@ -235,8 +259,56 @@ impl Disk {
         Err(fault("write", target)(lost).into())
     }
 
+    /// See [`FileStore::create_all`]; `None` when nothing was made.
+    fn create_all(
+        &self,
+        files: &[(&Option<PathBuf>, &Bytes)],
+        given_up: &AtomicBool,
+    ) -> Option<Vec<bool>> {
+        let root = File::open(&self.root).ok()?;
+        let staged = in_parallel(files, |(target, bytes)| {
+            let target = target.as_deref()?;
+            let staged = self.stage_unsynced(&PutPayload::from_bytes(bytes.slice(..)));
+            self.make_directories(target.parent()?).ok()?;
+            Some((staged.ok()??, target))
+        });
+        sync_file_system(&root)?;
+        if given_up.load(Ordering::SeqCst) {
+            return None;
+        }
+        let placed = in_parallel(&staged, |staged| {
+            let (staged, target) = staged.as_ref()?;
+            matches!(place(&staged.path, target, true), Ok(Placed::Done)).then_some(())
+        });
+        sync_file_system(&root)?;
+        Some(placed.iter().map(Option::is_some).collect())
+    }
+
+    /// Makes a directory and those above it, up to the root. Their names don't last yet.
+    fn make_directories(&self, directory: &FsPath) -> Result<(), FileFault> {
+        if directory == self.root || directory.is_dir() {
+            return Ok(());
+        }
+        if let Some(parent) = directory
+            .parent()
+            .filter(|parent| parent.starts_with(&self.root))
+        {
+            self.make_directories(parent)?;
+        }
+        make_directory(directory)
+    }
+
     /// Writes the bytes to a staged file and fsyncs it; `None` when a cleaner was quicker than the lock.
     fn stage(&self, payload: &PutPayload) -> Result<Option<Staged>, FileFault> {
+        let staged = self.stage_unsynced(payload)?;
+        if let Some(staged) = &staged {
+            let synced = staged._lock.sync_all();
+            synced.map_err(fault("fsync", &staged.path))?;
+        }
+        Ok(staged)
+    }
+
+    fn stage_unsynced(&self, payload: &PutPayload) -> Result<Option<Staged>, FileFault> {
         let path = self.staging.join(random_name()?);
         let new = |path: &FsPath| OpenOptions::new().write(true).create_new(true).open(path);
         let file = match new(&path) {
@@ -257,7 +329,6 @@ impl Disk {
             file.write_all(chunk)
                 .map_err(fault("write", &staged.path))?;
         }
-        file.sync_all().map_err(fault("fsync", &staged.path))?;
         Ok(Some(staged))
     }
 
@@ -327,6 +398,18 @@ impl Disk {
         }
         Ok(())
     }
+}
+
+/// What lies on a file system lasts; `None` when that can't be said. Linux reports what couldn't be written since 5.8.
+#[cfg(target_os = "linux")]
+fn sync_file_system(root: &File) -> Option<()> {
+    rustix::fs::syncfs(root).ok()
+}
+
+/// Elsewhere each file is fsynced by itself.
+#[cfg(not(target_os = "linux"))]
+fn sync_file_system(_: &File) -> Option<()> {
+    None
 }
 
 fn is_stale(file: &File) -> bool {

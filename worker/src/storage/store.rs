@@ -122,6 +122,8 @@ pub struct ObjectInfo {
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) objects: Arc<dyn ObjectStore>,
+    /// The same, when it is a directory.
+    pub(super) directory: Option<Arc<FileStore>>,
     pub(super) root: Arc<Root>,
     pub(super) policy: Policy,
     pub(super) meter: Meter,
@@ -135,6 +137,7 @@ impl Store {
     /// [`StoreError::BadUrl`], [`StoreError::Open`], or the file system's fault.
     pub async fn open(url: &str, options: &StoreOptions) -> Result<Store, StoreError> {
         let root = Root::parse(url)?;
+        let mut directory = None;
         let objects: Arc<dyn ObjectStore> = match &root.place {
             Place::Bucket(bucket) => s3::open(bucket, &root.url, options).await?,
             Place::Directory(path) => {
@@ -142,7 +145,9 @@ impl Store {
                 let opened =
                     tokio::task::spawn_blocking(move || FileStore::open(&path, create)).await;
                 let opened = opened.map_err(object_store::Error::from).flatten();
-                Arc::new(opened.map_err(|error| open_error(&root, &error))?)
+                let opened = Arc::new(opened.map_err(|error| open_error(&root, &error))?);
+                directory = Some(opened.clone());
+                opened
             }
             Place::Given => {
                 return Err(StoreError::BadUrl {
@@ -153,6 +158,7 @@ impl Store {
         };
         Ok(Store {
             objects,
+            directory,
             root: Arc::new(root),
             policy: options.policy,
             meter: options.meter.clone(),
@@ -163,6 +169,7 @@ impl Store {
     pub fn from_object_store(objects: Arc<dyn ObjectStore>, prefix: &str) -> Store {
         Store {
             objects,
+            directory: None,
             root: Arc::new(Root::given("memory", prefix)),
             policy: Policy::default(),
             meter: Meter::default(),

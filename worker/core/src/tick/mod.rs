@@ -3,8 +3,10 @@
 //! Owns what a well-formed tick is. A faster parser stands before this one ([`shape`]) and accepts nothing that this one
 //! doesn't, with the same outcome. What it learns changes only its speed: the same bytes always give the same answer.
 
+mod block;
 mod scalar;
 mod shape;
+mod template;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -16,6 +18,8 @@ use crate::row::DeadReason;
 use crate::time::{Date, Micros};
 use scalar::{Scalar, ScalarSeed, TextSeed, clip};
 use shape::Shapes;
+
+pub use block::{MAX_BLOCK_BYTES, TickBlock};
 
 /// A well-formed tick. Its numbers stand in the parser's buffer ([`TickParser::numbers`]).
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +112,11 @@ impl TickParser {
         }
     }
 
+    /// A parser of the same ticks, which has learned nothing yet.
+    pub fn anew(&self) -> TickParser {
+        TickParser::new(&self.mapping, &self.keys)
+    }
+
     /// The numbers of the last tick that parsed, in the order of the keys; `None` where absent or null.
     pub fn numbers(&self) -> &[Option<f64>] {
         &self.numbers
@@ -116,6 +125,15 @@ impl TickParser {
     /// Where a JSON key's number stands, when it is kept.
     pub fn index_of(&self, key: &str) -> Option<usize> {
         self.keys.iter().position(|own| own == key)
+    }
+
+    /// As [`TickParser::parse`], of a record that may have been parsed already.
+    pub(crate) fn take_parsed<'a>(
+        &mut self,
+        block: &'a TickBlock,
+        index: usize,
+    ) -> Option<Tick<'a>> {
+        block.tick(index, &mut self.numbers)
     }
 
     /// Parses one tick.

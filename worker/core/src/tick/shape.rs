@@ -10,11 +10,22 @@
 use std::borrow::Cow;
 
 use super::scalar::Scalar;
+use super::template::{Form, Template};
 use super::{Fields, Role, Tick, TickParser};
 use crate::time::{Date, Micros};
 
 /// Layouts that are kept.
 const MOST_SHAPES: usize = 8;
+
+/// Lists of templates.
+const LENGTHS: usize = 64;
+
+/// Templates of a list. Few lengths have more: the same fields, one of them longer and another shorter.
+const MOST_TEMPLATES: usize = 8;
+
+/// With that many templates, each of so many further records makes a new one: a stream whose records are all of other
+/// forms shan't pay for templates.
+const TEMPLATE_PATIENCE: u32 = 32;
 
 /// Records in a row that no shape fits, after which only each of so many is learned from: a stream without a layout
 /// shan't pay for learning.
@@ -42,6 +53,10 @@ pub(super) struct Shapes {
     misses: u32,
     /// Most ticks are of the day of the one before.
     day: Day,
+    /// By the records' length, modulo [`LENGTHS`]; the one that fitted last comes first.
+    templates: Vec<Vec<Template>>,
+    /// Records that a shape read and no template.
+    without_template: u32,
 }
 
 /// A date as it stands in a text, and what it is.
@@ -52,35 +67,45 @@ struct Day {
 }
 
 impl Day {
-    fn date(&mut self, text: &str) -> Option<Date> {
-        if self.text != *text.as_bytes() {
-            let date = Date::parse(text)?;
-            self.text = text.as_bytes().try_into().ok()?;
+    fn date(&mut self, text: &[u8]) -> Option<Date> {
+        if self.text != *text {
+            let date = Date::parse(std::str::from_utf8(text).ok()?)?;
+            self.text = text.try_into().ok()?;
             self.date = Some(date);
         }
         self.date
+    }
+
+    fn instant(&mut self, text: &[u8]) -> Option<Micros> {
+        if let Some((date, time)) = text.split_first_chunk::<10>()
+            && let Some(date) = self.date(date)
+            && let Some(instant) = date.at(time)
+        {
+            return Some(instant);
+        }
+        Micros::parse(std::str::from_utf8(text).ok()?)
     }
 }
 
 /// One layout: text that is the same in each record, and a field after each piece of it but the last.
 #[derive(Debug)]
-struct Shape {
-    fields: Vec<Field>,
+pub(super) struct Shape {
+    pub(super) fields: Vec<Field>,
     /// What follows the last field.
     end: Box<[u8]>,
 }
 
 /// A field, and the text before it.
 #[derive(Debug)]
-struct Field {
-    before: Box<[u8]>,
-    kind: Kind,
+pub(super) struct Field {
+    pub(super) before: Box<[u8]>,
+    pub(super) kind: Kind,
     /// None for a key that nobody asks for.
-    roles: Box<[Role]>,
+    pub(super) roles: Box<[Role]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// Between quotes, which belong to the text around it.
     Text,
     Number,
@@ -94,16 +119,59 @@ impl Shapes {
         volume: Option<usize>,
         numbers: &mut [Option<f64>],
     ) -> Option<Tick<'a>> {
+        if let Some(tick) = self.read_by_template(data, volume, numbers) {
+            return Some(tick);
+        }
         for index in 0..self.shapes.len() {
             let shape = &self.shapes[index];
             if let Some(tick) = shape.read(data, volume, numbers, &mut self.day) {
                 self.misses = 0;
                 self.shapes[..=index].rotate_right(1);
+                self.learn_template(data);
                 return Some(tick);
             }
             numbers.fill(None);
         }
         None
+    }
+
+    fn read_by_template<'a>(
+        &mut self,
+        data: &'a [u8],
+        volume: Option<usize>,
+        numbers: &mut [Option<f64>],
+    ) -> Option<Tick<'a>> {
+        let list = self.templates.get_mut(data.len() % LENGTHS)?;
+        let index = list.iter().position(|template| template.fits(data))?;
+        if index > 0 {
+            list[..=index].rotate_right(1);
+        }
+        let tick = read_places(&list[0], data, volume, numbers, &mut self.day);
+        if tick.is_none() {
+            numbers.fill(None);
+        }
+        tick
+    }
+
+    /// Makes a template of a record that the first shape has read.
+    fn learn_template(&mut self, data: &[u8]) {
+        if self.templates.is_empty() {
+            self.templates.resize_with(LENGTHS, Vec::new);
+        }
+        let list = &mut self.templates[data.len() % LENGTHS];
+        self.without_template = self.without_template.wrapping_add(1);
+        let is_full = list.len() >= MOST_TEMPLATES;
+        if is_full && !self.without_template.is_multiple_of(TEMPLATE_PATIENCE) {
+            return;
+        }
+        if let Some(template) = self
+            .shapes
+            .first()
+            .and_then(|shape| Template::of(shape, data))
+        {
+            list.truncate(MOST_TEMPLATES - 1);
+            list.insert(0, template);
+        }
     }
 
     /// True when a record that no shape fitted is to be learned from, should it be sound.
@@ -213,52 +281,103 @@ impl Shape {
         if rest != self.end.as_ref() {
             return None;
         }
-        // A shape is learned from ticks only, so these are there.
-        Some(Tick {
-            ticker: fields.ticker?,
-            event_time: fields.event_time?,
-            trade_date: fields.trade_date,
-            id: fields.id,
-        })
+        tick_of(fields)
     }
+}
+
+/// A shape is learned from ticks only, so its ticker and time are there.
+fn tick_of(fields: Fields<'_>) -> Option<Tick<'_>> {
+    Some(Tick {
+        ticker: fields.ticker?,
+        event_time: fields.event_time?,
+        trade_date: fields.trade_date,
+        id: fields.id,
+    })
+}
+
+/// Reads a record that fits a template.
+fn read_places<'a>(
+    template: &Template,
+    data: &'a [u8],
+    volume: Option<usize>,
+    numbers: &mut [Option<f64>],
+    day: &mut Day,
+) -> Option<Tick<'a>> {
+    let mut fields = Fields::default();
+    for place in &template.fields {
+        let token = data.get(place.start..place.start + place.length)?;
+        match place.form {
+            Form::Text => {
+                if !is_plain(token) {
+                    return None;
+                }
+                for role in &place.roles {
+                    give_text(*role, token, day, &mut fields)?;
+                }
+            }
+            Form::Number { .. } => {
+                let number = place.number(token)?;
+                for role in &place.roles {
+                    number.give(*role, token, volume, numbers, &mut fields)?;
+                }
+            }
+        }
+    }
+    tick_of(fields)
 }
 
 /// A text of printable ASCII without escapes, up to its closing quote, and what follows, the quote included.
-fn plain_text(bytes: &[u8]) -> Option<(&str, &[u8])> {
+fn plain_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'"')?;
     let (text, after) = bytes.split_at(end);
-    // All bytes, and no way out before: so it is done many at a time.
-    let is_odd = |byte: &u8| !(0x20..0x80).contains(byte) | (*byte == b'\\');
-    if text.iter().fold(false, |odd, byte| odd | is_odd(byte)) {
-        return None;
-    }
-    Some((std::str::from_utf8(text).ok()?, after))
+    is_plain(text).then_some((text, after))
 }
 
-fn give_text<'a>(role: Role, text: &'a str, day: &mut Day, fields: &mut Fields<'a>) -> Option<()> {
-    let scalar = || Scalar::Text(Cow::Borrowed(text));
+/// True when there is nothing but printable ASCII, and neither a quote nor a backslash.
+fn is_plain(text: &[u8]) -> bool {
+    // All bytes, and no way out before: so it is done many at a time.
+    let is_odd = |byte: &u8| !(0x20..0x80).contains(byte) | (*byte == b'\\') | (*byte == b'"');
+    !text.iter().fold(false, |odd, byte| odd | is_odd(byte))
+}
+
+fn give_text<'a>(role: Role, text: &'a [u8], day: &mut Day, fields: &mut Fields<'a>) -> Option<()> {
+    let scalar = || {
+        std::str::from_utf8(text)
+            .ok()
+            .map(|text| Scalar::Text(Cow::Borrowed(text)))
+    };
     match role {
-        Role::Ticker => fields.ticker = Some(super::ticker(&scalar()).ok()?),
-        Role::EventTime => fields.event_time = Some(Micros::parse(text)?),
+        Role::Ticker => fields.ticker = Some(super::ticker(&scalar()?).ok()?),
+        Role::EventTime => fields.event_time = Some(day.instant(text)?),
         Role::TradeDate => fields.trade_date = Some(day.date(text)?),
-        Role::Id => fields.id = Some(super::id(&scalar()).ok()?),
+        Role::Id => fields.id = Some(super::id(&scalar()?).ok()?),
         Role::Volume | Role::Number(_) => return None,
     }
     Some(())
 }
 
 /// A JSON number without an exponent (RFC 8259, section 6).
-struct Number {
-    negative: bool,
+pub(super) struct Number {
+    pub(super) negative: bool,
     /// Its digits without the point; more than [`EXACT`] when there are too many.
     digits: u64,
     /// Digits after the point; `None` without a point.
-    decimals: Option<usize>,
+    pub(super) decimals: Option<usize>,
 }
 
 impl Number {
+    /// The number of `digits` with `whole` of them before the point.
+    pub(super) fn of(negative: bool, digits: u64, whole: usize, decimals: Option<usize>) -> Self {
+        let fits = whole + decimals.unwrap_or(0) <= WRAPS_NOT;
+        Number {
+            negative,
+            digits: if fits { digits } else { u64::MAX },
+            decimals,
+        }
+    }
+
     /// The number, and what follows it. An exponent is what follows: no shape has one there.
-    fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
+    pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (negative, mut rest) = match bytes.split_first()? {
             (b'-', rest) => (true, rest),
             _ => (false, bytes),

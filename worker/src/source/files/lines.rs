@@ -3,6 +3,7 @@
 //! Owns where lines end. Empty lines are none; a line's end is `\n` or `\r\n`, and the last may lack it. Of a line that is
 //! too long for a tick no more is kept than tells so.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Buf as _, Bytes};
@@ -23,6 +24,21 @@ fn trimmed(mut line: Bytes) -> Bytes {
     }
     line.truncate(MAX_TICK_BYTES + 1);
     line
+}
+
+/// Where the lines of a text stand, without their ends and cut. The text ends with a line's end or the file's.
+pub(super) fn places(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
+    let ends = memchr::memchr_iter(b'\n', text).chain(std::iter::once(text.len()));
+    let mut begin = 0;
+    ends.filter_map(move |end| {
+        let (start, mut length) = (begin, end - begin);
+        begin = end + 1;
+        if length > 0 && text[end - 1] == b'\r' && length <= KEPT {
+            length -= 1;
+        }
+        length = length.min(MAX_TICK_BYTES + 1);
+        (length > 0).then(|| start..start + length)
+    })
 }
 
 /// The lines of a file that isn't packed: slices of what was read, which aren't copied. Its marks are byte offsets.

@@ -18,7 +18,9 @@ use stockstream_core::time::Micros;
 
 use super::blob::Blob;
 use super::error::FilesError;
+use super::list::{Compression, Format};
 use super::records::{self, Record, Records};
+use super::tail::Tail;
 use super::{END_MARK, MAX_OPEN_FILES, OPEN_BYTES};
 
 /// The memory of all read buffers together, in bytes.
@@ -319,6 +321,20 @@ impl Merge {
             };
             self.close(last);
         }
+    }
+
+    /// The rest, when it is that of one plain NDJSON file: then nothing is left to merge.
+    pub(super) fn tail(&self) -> Option<Tail> {
+        let (1, Some(&Reverse((_, index)))) = (self.heap.len(), self.heap.peek()) else {
+            return None;
+        };
+        let blob = &self.context.blobs[index];
+        let entry = &blob.entry;
+        let is_plain = entry.format == Format::Ndjson && entry.compression == Compression::None;
+        is_plain.then(|| {
+            let marks = self.slots.iter().map(|slot| slot.mark).collect();
+            Tail::new(blob.clone(), self.context.buffer_size, marks, index)
+        })
     }
 
     #[cfg(test)]

@@ -8,6 +8,9 @@
 //! file's beginning it comes first). What comes next so depends on nothing but where each file goes on, which is why
 //! one number a file (its *mark*) is enough to resume.
 //!
+//! Once a single plain NDJSON file is left, nothing is merged any more, and its text is parsed on several threads
+//! ([`Taken::Parsed`]).
+//!
 //! Reading is synchronous, on a thread of its own; [`FileSource`] hands its blocks to async code through a bounded
 //! channel. No file handle is kept: each refill of a buffer opens the file anew, so that thousands of files need no
 //! more descriptors than threads that read. What is bounded is the number of files with buffers and decoders
@@ -25,6 +28,7 @@ mod pattern;
 mod records;
 mod stores;
 mod stream;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -33,7 +37,7 @@ pub use error::FilesError;
 pub use list::{Compression, FileEntry, FileList, Format};
 pub use merge::{Block, BlockLimits, Resume};
 pub use stores::Stores;
-pub use stream::FileSource;
+pub use stream::{FileSource, ParsedBlock, Taken};
 
 /// The most files of a list. Each has a mark in every checkpoint.
 pub const MAX_FILES: usize = 100_000;

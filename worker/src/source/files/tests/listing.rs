@@ -206,12 +206,9 @@ fn object_stores_are_listed_and_read_as_local_files_are() {
         folder.runtime.block_on(async {
             let mapping = RecordMapping::default();
             let limits = BlockLimits::default();
-            let mut source = FileSource::open(&list, &stores, &mapping, None, limits)?;
-            let mut blocks = Vec::new();
-            while let Some(block) = source.next_block().await? {
-                blocks.push(block);
-            }
-            Ok::<_, FilesError>(texts(&blocks))
+            let parser = TickParser::new(&mapping, &[]);
+            let mut source = FileSource::open(&list, &stores, &mapping, &parser, None, limits)?;
+            all_texts(&mut source).await
         })
     };
     assert_eq!(read().unwrap(), lines);

@@ -192,24 +192,19 @@ fn the_source_gives_blocks_to_async_code_and_then_none() {
             bytes: 1 << 20,
         };
         let mapping = RecordMapping::default();
-        let mut source =
-            FileSource::open(&list, &Stores::default(), &mapping, None, limits).unwrap();
-        let mut blocks = Vec::new();
-        while let Some(block) = source.next_block().await.unwrap() {
-            assert!(block.ticks.len() <= 64);
-            blocks.push(block);
-        }
-        assert_eq!(texts(&blocks), lines);
+        let parser = TickParser::new(&mapping, &[]);
+        let stores = Stores::default();
+        let open = |resume| FileSource::open(&list, &stores, &mapping, &parser, resume, limits);
+        let mut source = open(None).unwrap();
+        assert_eq!(all_texts(&mut source).await.unwrap(), lines);
         assert!(source.next_block().await.unwrap().is_none());
         // Dropped in the middle: the thread must not keep the runtime.
-        let unread = FileSource::open(&list, &Stores::default(), &mapping, None, limits);
-        drop(unread.unwrap());
+        drop(open(None).unwrap());
         let resume = Some(Resume {
             ordinal: 0,
             marks: vec![0, 0],
         });
-        let refused = FileSource::open(&list, &Stores::default(), &mapping, resume, limits);
-        assert!(matches!(refused, Err(FilesError::Marks { .. })));
+        assert!(matches!(open(resume), Err(FilesError::Marks { .. })));
     });
 }
 

@@ -5,6 +5,7 @@ mod formats;
 mod hostile;
 mod listing;
 mod merging;
+mod tail;
 
 use std::fs;
 use std::io::Write as _;
@@ -12,12 +13,36 @@ use std::path::Path;
 use std::sync::Arc;
 
 use stockstream_core::plan::RecordMapping;
+use stockstream_core::tick::TickParser;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use super::blob::Blob;
 use super::merge::{Block, BlockLimits, Merge, OpenLimits, Resume};
-use super::{FileList, FilesError, Format, Stores};
+use super::{FileList, FileSource, FilesError, Format, Stores, Taken};
+
+/// Every tick of a source, in its order; places must follow one another.
+pub(super) async fn all_texts(source: &mut FileSource) -> Result<Vec<String>, FilesError> {
+    let mut texts = Vec::new();
+    while let Some(taken) = source.next_block().await? {
+        let (first, own): (_, Vec<_>) = match &taken {
+            Taken::Block(block) => {
+                let own = block.ticks.iter().map(|(_, data)| data.clone());
+                (block.ticks[0].0.sequence.clone(), own.collect())
+            }
+            Taken::Parsed(parsed) => {
+                let own = (0..parsed.block.len()).map(|index| parsed.block.data(index));
+                (parsed.first.into(), own.collect())
+            }
+        };
+        assert_eq!(first, (texts.len() as u64 + 1).into());
+        texts.extend(
+            own.iter()
+                .map(|data| String::from_utf8(data.to_vec()).unwrap()),
+        );
+    }
+    Ok(texts)
+}
 
 /// A folder of files and the runtime that lists it.
 pub(super) struct Folder {
