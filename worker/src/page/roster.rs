@@ -116,8 +116,8 @@ impl Roster for MembersRoster {
         }
         let peers: Vec<Peer> = seen
             .members
-            .iter()
-            .filter_map(|(_, known)| self.peer(known, now))
+            .values()
+            .filter_map(|known| self.peer(known, now))
             .collect();
         if peers.iter().any(|peer| peer.member.live) {
             seen.chains_at = None;
