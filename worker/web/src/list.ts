@@ -37,7 +37,8 @@ export class List {
     box.append(this.space);
     box.addEventListener('scroll', () => this.draw(), { passive: true });
     box.addEventListener('keydown', (event) => this.key(event));
-    new ResizeObserver(() => this.draw()).observe(box);
+    // Not within the observer's own round: what is drawn may change sizes again.
+    new ResizeObserver(() => requestAnimationFrame(() => this.draw())).observe(box);
   }
 
   search(text: string): void {
