@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick web screenshot
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick bench-client fuzz web screenshot
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -51,6 +51,9 @@ bench: ## Files of ticks to one-minute rows, beside DuckDB and Polars: ticks/s, 
 bench-stream: ## A pipeline's speed from the stream to Parquet: ticks/s, idle cost, latency, bottleneck; ARGS=--help for options
 	@scripts/bench-stream.sh $(ARGS)
 
+bench-client: ## The worker's client side of a stream beside the SDK's own decoder: records/s and shards a core; ARGS=--help
+	@. scripts/env.sh && cargo bench --quiet --package stockstream-tests --bench client -- $(ARGS)
+
 bench-assignment: ## How long the plan of who has which shard takes: 10,000 shards, 200 workers
 	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench assignment
 
@@ -65,6 +68,9 @@ sim-mutants: ## Break the protocol in named ways: each must be noticed within th
 
 chaos: ## Real workers, a real S3 server and a fault proxy: kills, pauses, splits, bad weather; SECONDS=600 DISTURBANCES=200
 	@STOCKSTREAM_CHAOS=$(or $(SECONDS),600),$(or $(DISTURBANCES),200) scripts/test.sh suite chaos --nocapture
+
+fuzz: ## Look for bytes that the faster parsers take and the strict ones don't: [SECONDS=60] [TARGET=ticks|replies] [REPLAY=FILE]
+	@scripts/fuzz.sh --target '$(TARGET)' --seconds '$(SECONDS)' --replay '$(REPLAY)'
 
 generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
 	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate"

@@ -103,17 +103,12 @@ pub fn encode_as(checkpoint: &Checkpoint, format: u16) -> Result<Vec<u8>, CodecE
         };
         return encode_as(&older, format);
     }
-    let mut body = Vec::new();
-    ciborium::into_writer(checkpoint, &mut body)
-        .map_err(|error| CodecError::Encode(error.to_string()))?;
-    let length = body.len() as u64;
+    let (frame, length) = compressed(checkpoint)?;
     if length > MAX_BODY_BYTES {
         return Err(CodecError::Encode(format!(
             "{length} bytes, allowed are {MAX_BODY_BYTES}"
         )));
     }
-    let frame = zstd::bulk::compress(&body, ZSTD_LEVEL)
-        .map_err(|error| CodecError::Encode(error.to_string()))?;
     let mut bytes = Vec::with_capacity(PREFIX + frame.len());
     bytes.extend_from_slice(MAGIC);
     bytes.extend_from_slice(&format.to_le_bytes());
@@ -124,6 +119,41 @@ pub fn encode_as(checkpoint: &Checkpoint, format: u16) -> Result<Vec<u8>, CodecE
     bytes.extend_from_slice(&checksum);
     bytes.extend_from_slice(&frame);
     Ok(bytes)
+}
+
+/// The zstd frame, and the length of what it holds. The CBOR is compressed as it is made: it may be tens of megabytes.
+fn compressed(checkpoint: &Checkpoint) -> Result<(Vec<u8>, u64), CodecError> {
+    let fault = |error: std::io::Error| CodecError::Encode(error.to_string());
+    let encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(fault)?;
+    let mut body = Counted {
+        inner: std::io::BufWriter::with_capacity(64 << 10, encoder),
+        bytes: 0,
+    };
+    ciborium::into_writer(checkpoint, &mut body)
+        .map_err(|error| CodecError::Encode(error.to_string()))?;
+    let encoder = body
+        .inner
+        .into_inner()
+        .map_err(|error| fault(error.into_error()))?;
+    Ok((encoder.finish().map_err(fault)?, body.bytes))
+}
+
+/// Counts what is written.
+struct Counted<W> {
+    inner: W,
+    bytes: u64,
+}
+
+impl<W: std::io::Write> std::io::Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.inner.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.inner.flush()
+    }
 }
 
 /// The format that bytes say they have; `None` when they are no checkpoint at all. Formats that this release doesn't

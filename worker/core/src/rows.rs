@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::{Error as _, SeqAccess, Visitor, value::MapAccessDeserializer};
+use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::row::{Row, Value};
@@ -324,7 +325,7 @@ fn unpacked(kind: u8, bits: u64) -> Value {
 }
 
 /// Rows as a checkpoint stores them. Numbers are little-endian, one after the other in one byte string a column.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Columns {
     tickers: Vec<String>,
     /// u32
@@ -353,6 +354,15 @@ struct Columns {
 enum Sequences {
     Short(ByteString),
     Texts(Vec<SequenceNumber>),
+}
+
+/// What is made when it is written.
+struct Lazily<F>(F);
+
+impl<F: Fn() -> T, T: Serialize> Serialize for Lazily<F> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        (self.0)().serialize(serializer)
+    }
 }
 
 /// Bytes as one byte string instead of a list of numbers.
@@ -428,20 +438,58 @@ impl Serialize for Rows {
         if serializer.is_human_readable() {
             return serializer.collect_seq(self.iter().map(RowView::to_row));
         }
-        Columns {
-            tickers: self.tickers.iter().map(ToString::to_string).collect(),
-            ticker: ByteString::of(self.ticker.iter().map(|index| index.to_le_bytes())),
-            trade_date: ByteString::of(self.trade_date.iter().map(|day| day.days().to_le_bytes())),
-            start: ByteString::of(self.start.iter().map(|micros| micros.to_le_bytes())),
-            end: ByteString::of(self.end.iter().map(|micros| micros.to_le_bytes())),
-            ticks: ByteString::of(self.ticks.iter().map(|ticks| ticks.to_le_bytes())),
-            first_sequence: Sequences::of(&self.first_sequence),
-            last_sequence: Sequences::of(&self.last_sequence),
-            values_end: ByteString::of(self.values_end.iter().map(|end| end.to_le_bytes())),
-            kinds: ByteString(self.kinds.clone()),
-            bits: ByteString::of(self.bits.iter().map(|bits| bits.to_le_bytes())),
-        }
-        .serialize(serializer)
+        // Column by column: no more than one is there twice.
+        let mut columns = serializer.serialize_struct("Columns", 11)?;
+        columns.serialize_field(
+            "tickers",
+            &Lazily(|| {
+                self.tickers
+                    .iter()
+                    .map(AsRef::as_ref)
+                    .collect::<Vec<&str>>()
+            }),
+        )?;
+        columns.serialize_field(
+            "ticker",
+            &Lazily(|| ByteString::of(self.ticker.iter().map(|index| index.to_le_bytes()))),
+        )?;
+        columns.serialize_field(
+            "trade_date",
+            &Lazily(|| ByteString::of(self.trade_date.iter().map(|day| day.days().to_le_bytes()))),
+        )?;
+        columns.serialize_field(
+            "start",
+            &Lazily(|| ByteString::of(self.start.iter().map(|micros| micros.to_le_bytes()))),
+        )?;
+        columns.serialize_field(
+            "end",
+            &Lazily(|| ByteString::of(self.end.iter().map(|micros| micros.to_le_bytes()))),
+        )?;
+        columns.serialize_field(
+            "ticks",
+            &Lazily(|| ByteString::of(self.ticks.iter().map(|ticks| ticks.to_le_bytes()))),
+        )?;
+        columns.serialize_field(
+            "first_sequence",
+            &Lazily(|| Sequences::of(&self.first_sequence)),
+        )?;
+        columns.serialize_field(
+            "last_sequence",
+            &Lazily(|| Sequences::of(&self.last_sequence)),
+        )?;
+        columns.serialize_field(
+            "values_end",
+            &Lazily(|| ByteString::of(self.values_end.iter().map(|end| end.to_le_bytes()))),
+        )?;
+        columns.serialize_field(
+            "kinds",
+            &Lazily(|| ByteString::of(self.kinds.iter().map(|kind| [*kind]))),
+        )?;
+        columns.serialize_field(
+            "bits",
+            &Lazily(|| ByteString::of(self.bits.iter().map(|bits| bits.to_le_bytes()))),
+        )?;
+        columns.end()
     }
 }
 

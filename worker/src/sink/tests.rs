@@ -546,3 +546,90 @@ async fn damaged_files_never_panic() {
         assert_eq!(digest_of(&whole.slice(..length)), None);
     }
 }
+
+/// A batch of many partitions, and two of its tickers with two days.
+fn many() -> Batch {
+    let mut rows = Vec::new();
+    for minute in 0..3 {
+        for ticker in 0..300 {
+            let mut row = row(
+                &format!("T{ticker:03}"),
+                minute,
+                vec![Value::Double(f64::from(ticker)), Value::Long(1)],
+            );
+            if minute == 2 && ticker < 2 {
+                row.trade_date = Date::from_days(19_725);
+            }
+            rows.push(row);
+        }
+    }
+    Batch {
+        rows: rows.into(),
+        ..batch()
+    }
+}
+
+#[tokio::test]
+async fn many_files_in_a_directory_are_made_once_whatever_is_there_before() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let open = |name: &str| {
+        let url = format!("file://{}/{name}", folder.path().display());
+        async move { Store::open(&url, &StoreOptions::default()).await.unwrap() }
+    };
+    let (output, rejects) = (open("rows").await, open("rejects").await);
+    let target = PublishTarget {
+        output: &output,
+        rejects: &rejects,
+        partition_by: &BOTH,
+        compression: Compression::Zstd,
+    };
+    let batch = many();
+    // Of an earlier attempt that was killed: some files are there.
+    let one_by_one = batch.partitions(&BOTH);
+    assert_eq!(one_by_one.len(), 302);
+    for rows in one_by_one.iter().step_by(7) {
+        let bytes =
+            rows_parquet(&name(), &batch.columns, rows, &BOTH, Compression::Snappy).unwrap();
+        let key = name().rows(&BOTH, &rows.parts);
+        output.create(&key, bytes).await.unwrap();
+    }
+    let first = publish(&batch, &name(), &target).await.unwrap();
+    let new: Vec<bool> = first.files.iter().map(|file| file.new).collect();
+    assert_eq!(
+        new.iter().filter(|new| !**new).count(),
+        302usize.div_ceil(7)
+    );
+    let keys: Vec<String> = first.files.iter().map(|file| file.key.clone()).collect();
+    let expected = one_by_one
+        .iter()
+        .map(|rows| name().rows(&BOTH, &rows.parts));
+    assert_eq!(keys, expected.collect::<Vec<_>>());
+    assert_eq!(first.partitions.len(), 302);
+    for file in &first.files {
+        let stored = output.get(&file.key).await.unwrap().unwrap();
+        assert_eq!(digest_of(&stored).is_some(), file.rows > 0, "{}", file.key);
+    }
+    // Nothing is left staged, and again nothing is made.
+    let staged = folder.path().join("rows").join(".stockstream-staging");
+    assert_eq!(std::fs::read_dir(staged).unwrap().count(), 0);
+    let again = publish(&batch, &name(), &target).await.unwrap();
+    assert!(again.files.iter().all(|file| !file.new));
+
+    // Another's file in one place: everything else is made, and that one is named.
+    let other = open("other").await;
+    let foreign = name().rows(&BOTH, &one_by_one[5].parts);
+    other
+        .create(&foreign, Bytes::from_static(b"foreign"))
+        .await
+        .unwrap();
+    let target = PublishTarget {
+        output: &other,
+        ..target
+    };
+    let error = publish(&batch, &name(), &target).await.unwrap_err();
+    assert!(
+        matches!(&error, PublishError::Conflict { url, .. } if url.ends_with(&foreign)),
+        "{error}"
+    );
+    assert_eq!(other.get(&foreign).await.unwrap().unwrap(), "foreign");
+}

@@ -63,6 +63,83 @@ fn records_of_a_known_layout_are_read_by_it() {
     }
 }
 
+/// Whether a template alone reads the second record after the first.
+fn is_read_by_template(first: &str, second: &str) -> bool {
+    let mut parser = parser();
+    for _ in 0..2 {
+        parser.parse(first.as_bytes()).unwrap();
+    }
+    let (volume, mut numbers) = (parser.volume_index, vec![None; 3]);
+    let data = second.as_bytes();
+    let by_template = parser
+        .shapes
+        .read_by_template(data, volume, &mut numbers)
+        .is_some();
+    assert_eq!(outcome(&mut parser, data), strictly(data), "{second}");
+    by_template
+}
+
+#[test]
+fn records_of_a_known_length_are_read_by_a_template() {
+    for second in [
+        PLAIN.to_owned(),
+        PLAIN.replace("AAPL", "MSFT").replace("185.64", "999.99"),
+        PLAIN
+            .replace("15:00:01.5", "23:59:59.9")
+            .replace("1200", "9999"),
+        PLAIN
+            .replace("2024-01-02", "2023-12-31")
+            .replace("a7", "b\u{7f}"),
+    ] {
+        assert!(is_read_by_template(PLAIN, &second), "{second}");
+    }
+    for second in [
+        PLAIN.replace("AAPL", "AP\"L"),
+        PLAIN.replace("AAPL", "AP\\\\"),
+        PLAIN.replace("AAPL", "APÄ"),
+        PLAIN.replace("AAPL", "AP\u{1}L"),
+        PLAIN.replace("185.64", "085.64"),
+        PLAIN.replace("185.64", "1856.4"),
+        PLAIN.replace("185.64", "18564 "),
+        PLAIN.replace("185.64", "-85.64"),
+        PLAIN.replace("185.64", "1e5.64"),
+        PLAIN.replace("1200", "12e0"),
+        PLAIN.replace("1200", "0200"),
+        PLAIN.replace("1200", "12\u{0}0"),
+        PLAIN.replace("15:00:01.5", "15:00:61.5"),
+        PLAIN.replace("15:00:01.5", "15:00:01x5"),
+        PLAIN.replace("2024-01-02T", "2024-02-30T"),
+        PLAIN.replace("\"venue\"", "\"venuf\""),
+        PLAIN.replace("\"close\"", "\"clote\""),
+        PLAIN.replace("null}", "null]"),
+    ] {
+        assert!(!is_read_by_template(PLAIN, &second), "{second}");
+    }
+}
+
+#[test]
+fn templates_are_bounded_and_learned_anew_when_a_stream_changes() {
+    let mut parser = parser();
+    let close = |length: usize| PLAIN.replace("185.64", &"1".repeat(length));
+    for round in 0..200 {
+        for length in 1..18 {
+            parser.parse(close(length).as_bytes()).unwrap();
+        }
+        // Of one length: the ticker longer by what the price is shorter.
+        let both = PLAIN
+            .replace("AAPL", &"A".repeat(1 + round % 15))
+            .replace("185.64", &"1".repeat(16 - round % 15));
+        parser.parse(both.as_bytes()).unwrap();
+    }
+    let lists = &parser.shapes.templates;
+    assert!(lists.iter().all(|list| list.len() <= 8) && lists.len() == 64);
+    let other = PLAIN.replace("\"venue\":\"XNAS\",", "\"seq\":1,");
+    assert!(is_read_by_template(
+        &other,
+        &other.replace("185.64", "186.00")
+    ));
+}
+
 #[test]
 fn what_is_not_plain_is_left_to_the_strict_parser() {
     for second in [
@@ -204,7 +281,10 @@ proptest! {
     ) {
         let mut parser = parser();
         parser.parse(PLAIN.as_bytes()).unwrap();
-        let _ = parser.parse(record.as_bytes());
+        // The first time the layout is learned, the second time the template.
+        for _ in 0..2 {
+            let _ = parser.parse(record.as_bytes());
+        }
         let mut bytes = record.into_bytes();
         for (index, byte, how) in damage {
             let at = index.index(bytes.len());

@@ -5,12 +5,16 @@
 
 mod budget;
 mod consumer;
+mod decode;
+mod protocol;
 mod reader;
 mod sdk;
 mod subscriber;
 
 pub use budget::{Held, LARGEST_REPLY, REPLY_AT_TIP, ReadBudget, ShardBytes};
 pub use consumer::consumer_name;
+pub use decode::decode;
+pub use protocol::decode_by_sdk;
 pub use reader::{ReaderSettings, Reading, ShardReader};
 pub use sdk::SdkStream;
 pub use subscriber::{Pushed, Subscribed, Subscriber};

@@ -1,10 +1,12 @@
 //! The stream through aws-sdk-kinesis.
 //!
-//! Owns requests and the translation of errors. Retries of single calls are the SDK's; pacing is the reader's.
+//! Owns requests, what becomes of the SDK's answers and the translation of errors. Retries of single calls are the SDK's;
+//! pacing is the reader's.
 
 use async_trait::async_trait;
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{
     Record, Shard, ShardFilter, ShardFilterType, ShardIteratorType, StreamStatus,
@@ -15,10 +17,13 @@ use stockstream_core::sequence::{Position, SequenceNumber};
 use stockstream_core::time::Micros;
 
 use super::consumer::Consumer;
+use super::protocol::{watched, with_plain_replies};
 use super::{
     ListedShard, Listing, Reply, StreamClient, StreamDescription, StreamError, StreamRecord,
     Subscription,
 };
+
+pub(super) const GET_RECORDS: &str = "GetRecords";
 
 /// A stream through the AWS SDK.
 #[derive(Debug)]
@@ -31,6 +36,11 @@ pub struct SdkStream {
 impl SdkStream {
     /// The stream of this name, to be polled.
     pub fn new(client: Client, name: impl Into<String>) -> Self {
+        Self::with_sdk_decoder(with_plain_replies(&client), name)
+    }
+
+    /// The same by the SDK's own decoder alone: what the faster one is compared with.
+    pub fn with_sdk_decoder(client: Client, name: impl Into<String>) -> Self {
         SdkStream {
             client,
             words: Words {
@@ -146,6 +156,22 @@ fn listed(words: &Words, shard: Shard) -> Result<ListedShard, StreamError> {
             .collect(),
         id: shard.shard_id,
         closed,
+    })
+}
+
+/// An answer of GetRecords as the SDK's decoder gave it.
+pub(super) fn reply(words: &Words, output: GetRecordsOutput) -> Result<Reply, StreamError> {
+    let records: Result<Vec<StreamRecord>, StreamError> = output
+        .records
+        .into_iter()
+        .map(|found| record(words, GET_RECORDS, found))
+        .collect();
+    let children = output.child_shards.unwrap_or_default();
+    Ok(Reply {
+        records: records?,
+        next: output.next_shard_iterator,
+        millis_behind_latest: output.millis_behind_latest.unwrap_or(i64::MAX),
+        children: children.into_iter().map(|child| child.shard_id).collect(),
     })
 }
 
@@ -284,31 +310,18 @@ impl StreamClient for SdkStream {
     }
 
     async fn get_records(&self, iterator: &str, limit: i32) -> Result<Reply, StreamError> {
-        const OPERATION: &str = "GetRecords";
-        let reply = self
+        let call = self
             .client
             .get_records()
             .shard_iterator(iterator)
             .limit(limit)
-            .send()
-            .await
-            .map_err(|error| self.words.fault(OPERATION, &error))?;
-        let records: Result<Vec<StreamRecord>, StreamError> = reply
-            .records
-            .into_iter()
-            .map(|found| record(&self.words, OPERATION, found))
-            .collect();
-        Ok(Reply {
-            records: records?,
-            next: reply.next_shard_iterator,
-            millis_behind_latest: reply.millis_behind_latest.unwrap_or(i64::MAX),
-            children: reply
-                .child_shards
-                .unwrap_or_default()
-                .into_iter()
-                .map(|child| child.shard_id)
-                .collect(),
-        })
+            .send();
+        let (output, plain) = watched(call).await;
+        let output = output.map_err(|error| self.words.fault(GET_RECORDS, &error))?;
+        match plain {
+            Some(reply) => Ok(reply),
+            None => reply(&self.words, output),
+        }
     }
 
     fn has_fan_out(&self) -> bool {
