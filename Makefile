@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick bench-client fuzz
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick bench-client fuzz web screenshot
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -78,9 +78,15 @@ generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the
 check-generated: ## Fail when a generated file is stale
 	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate" --check
 
+web: ## Build the page from worker/web/src into worker/web/dist, which is checked in
+	@scripts/web.sh build
+
+screenshot: ## Renew docs/images/page.png from a run of the demo's bars
+	@STOCKSTREAM_SCREENSHOT=docs/images/page.png scripts/test.sh suite page --exact the_page_of_the_demo_for_the_readme --nocapture
+
 advisories: ## Check the dependencies for known vulnerabilities (needs the internet)
 	@scripts/setup.sh test
 	@. scripts/env.sh && cargo deny --workspace --all-features check advisories
 
 clean-cache: ## Remove what this project built and installed below $STOCKSTREAM_CACHE
-	@. scripts/env.sh && rm -rf "$$STOCKSTREAM_CACHE"/{target,tools,venv-*,node-*} && echo "removed below $$STOCKSTREAM_CACHE"
+	@. scripts/env.sh && rm -rf "$$STOCKSTREAM_CACHE"/{target,tools,venv-*,node-*,web-*} && echo "removed below $$STOCKSTREAM_CACHE"

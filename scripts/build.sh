@@ -21,7 +21,7 @@ flock --nonblock 9 || { say "build: waiting for another build to end"; flock 9; 
 # Cargo knows by time stamps what to compile again, not by content or path. When another checkout with other sources
 # built here last, its results may be newer than our sources: forget them.
 sources() {
-    find Cargo.toml Cargo.lock crds worker tests -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.yaml' -o -name '*.json' -o -name Cargo.lock \) \
+    find Cargo.toml Cargo.lock crds worker tests -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.yaml' -o -name '*.json' -o -path '*/dist/*' -o -name Cargo.lock \) \
         -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
 }
 forget_other_checkouts() {

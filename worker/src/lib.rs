@@ -10,6 +10,7 @@ pub mod clock;
 pub mod commands;
 pub mod failpoint;
 pub mod observe;
+pub mod page;
 mod parallel;
 pub mod pipeline;
 pub mod replay;

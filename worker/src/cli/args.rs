@@ -94,6 +94,15 @@ Examples:
   stockstream inspect file \\
       ./lake/ticker=AAPL/trade_date=2024-01-02/part.parquet";
 
+pub(super) const DASHBOARD_EXAMPLES: &str = "\
+Examples:
+  # The page of workers that run elsewhere, found through the state path
+  AWS_PROFILE=prod stockstream dashboard -f pipeline.yaml
+
+  # Of `stockstream dev`, whose s3:// paths lie below its data directory
+  stockstream dashboard -f examples/quickstart.yaml \\
+      --data-dir .stockstream --listen 127.0.0.1:8090";
+
 pub(super) const VALIDATE_EXAMPLES: &str = "\
 Examples:
   stockstream validate -f pipeline.yaml
@@ -189,7 +198,7 @@ pub struct DevArgs {
     /// Replay, wait until every window is closed and published, print a summary and end
     #[arg(long, requires = "replay")]
     pub once: bool,
-    /// Where to serve /metrics and /api/state [default: 127.0.0.1:8080, or a free port if that is taken]
+    /// Where to serve the page, /metrics and /api/state [default: 127.0.0.1:8080, or a free port if that is taken]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
     /// Where the embedded Kinesis and, unless the YAML says otherwise, state and output are kept
@@ -215,7 +224,7 @@ pub struct WorkerArgs {
     /// The pipeline.
     #[command(flatten)]
     pub pipeline: PipelineFile,
-    /// Where to serve /metrics and /api/state [default: 127.0.0.1:8080, or a free port if that is taken]
+    /// Where to serve the page, /metrics and /api/state [default: 127.0.0.1:8080, or a free port if that is taken]
     #[arg(long, value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
     /// Where the pipeline's other workers reach that [default: the address it listens on; for 0.0.0.0 this machine's]
@@ -369,6 +378,20 @@ pub struct CostArgs {
     /// Workers [default: as the YAML says]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub workers: Option<u32>,
+}
+
+/// `stockstream dashboard`.
+#[derive(Debug, Clone, Args)]
+pub struct DashboardArgs {
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: PipelineFile,
+    /// Where to serve the page [default: 127.0.0.1:8080, or a free port if that is taken]
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// Where s3:// paths lie on this machine: the --data-dir of `stockstream dev` [default: they lie in S3]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
 }
 
 /// `stockstream validate`.

@@ -14,8 +14,8 @@ use std::sync::LazyLock;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use args::{
-    CompletionsArgs, CostArgs, DevArgs, GlobalArgs, InspectArgs, InspectWhat, KinesisArgs,
-    StateArgs, ValidateArgs, WatchArgs, WorkerArgs,
+    CompletionsArgs, CostArgs, DashboardArgs, DevArgs, GlobalArgs, InspectArgs, InspectWhat,
+    KinesisArgs, StateArgs, ValidateArgs, WatchArgs, WorkerArgs,
 };
 pub use failure::{ExitStatus, Failure};
 pub use output::{ColourChoice, OutputFormat};
@@ -67,6 +67,9 @@ pub enum Command {
     /// Print a checkpoint, the shards of a pipeline, or what a Parquet file says of itself
     #[command(after_help = args::INSPECT_EXAMPLES)]
     Inspect(InspectArgs),
+    /// Serve the page of a pipeline whose workers run elsewhere
+    #[command(after_help = args::DASHBOARD_EXAMPLES)]
+    Dashboard(DashboardArgs),
     /// Check a pipeline's YAML and print every error in it
     #[command(after_help = args::VALIDATE_EXAMPLES)]
     Validate(ValidateArgs),
@@ -94,6 +97,8 @@ pub trait Commands {
     ) -> impl Future<Output = Outcome>;
     /// `stockstream inspect`.
     fn inspect(&self, global: &GlobalArgs, args: InspectArgs) -> impl Future<Output = Outcome>;
+    /// `stockstream dashboard`.
+    fn dashboard(&self, global: &GlobalArgs, args: DashboardArgs) -> impl Future<Output = Outcome>;
     /// `stockstream validate`.
     fn validate(&self, global: &GlobalArgs, args: ValidateArgs) -> impl Future<Output = Outcome>;
 }
@@ -110,6 +115,7 @@ pub async fn dispatch(cli: Cli, commands: &impl Commands) -> Outcome {
         Command::Kinesis(args) => commands.kinesis(&global, args).await,
         Command::Replay(args) => commands.replay(&global, args).await,
         Command::Inspect(args) => commands.inspect(&global, args).await,
+        Command::Dashboard(args) => commands.dashboard(&global, args).await,
         Command::Validate(args) => commands.validate(&global, args).await,
         Command::Completions(args) => completions(&args),
     }

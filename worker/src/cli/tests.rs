@@ -4,9 +4,10 @@ use clap::error::ErrorKind;
 use super::*;
 use crate::observe::log::LogFormat;
 
-const COMMANDS: [&str; 7] = [
+const COMMANDS: [&str; 8] = [
     "dev",
     "worker",
+    "dashboard",
     "kinesis",
     "replay",
     "inspect",
@@ -224,8 +225,8 @@ fn completions_of_every_shell_name_every_command() {
             "worker",
             "kinesis",
             "replay",
-            "replay",
             "inspect",
+            "dashboard",
             "validate",
             "completions",
         ] {
@@ -253,6 +254,9 @@ impl Commands for Recorder {
     async fn inspect(&self, _: &GlobalArgs, _: InspectArgs) -> Outcome {
         Err(Failure::failed("inspect"))
     }
+    async fn dashboard(&self, _: &GlobalArgs, _: DashboardArgs) -> Outcome {
+        Err(Failure::failed("dashboard"))
+    }
     async fn validate(&self, _: &GlobalArgs, _: ValidateArgs) -> Outcome {
         Err(Failure::failed("validate"))
     }
@@ -266,6 +270,7 @@ async fn each_command_line_reaches_its_command() {
         ("stockstream kinesis", "kinesis"),
         ("stockstream replay rows.csv --stream s", "replay"),
         ("stockstream inspect file x", "inspect"),
+        ("stockstream dashboard -f p", "dashboard"),
         ("stockstream validate -f p", "validate"),
     ] {
         let failure = dispatch(parse(line).unwrap(), &Recorder).await.unwrap_err();

@@ -70,8 +70,8 @@ async fn read_files(
             "--replay sends ticks to a stream, but this pipeline reads files",
         ));
     }
-    let session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
-    let task = files::start(pipeline, stores, &session).await?;
+    let mut session = Session::begin(pipeline, &stores, manner(&args, None)).await?;
+    let task = files::start(pipeline, stores, &mut session).await?;
     session.until_end(program, global, task).await?;
     session.end(true).await
 }
@@ -353,7 +353,7 @@ async fn open_stores(pipeline: &Pipeline, data_dir: &Path) -> Result<Stores, Fai
     })
 }
 
-fn local_url(path: &StoragePath, data_dir: &Path) -> Result<String, Failure> {
+pub(super) fn local_url(path: &StoragePath, data_dir: &Path) -> Result<String, Failure> {
     let Some(bucket) = path.bucket() else {
         return Ok(path.to_string());
     };

@@ -17,7 +17,7 @@ use crate::storage::{Store, StoreOptions};
 pub async fn start(
     pipeline: &Pipeline,
     stores: Stores,
-    session: &Session,
+    session: &mut Session,
 ) -> Result<JoinHandle<Result<(), PipelineError>>, Failure> {
     let SourceSettings::Files(settings) = pipeline.source() else {
         return Err(Failure::bad_input("this pipeline reads no files"));
@@ -55,5 +55,6 @@ pub async fn start(
     let started = FilesPipeline::start(pipeline, stores, list, inputs, &session.host)
         .await
         .map_err(Failure::failed)?;
-    Ok(tokio::spawn(started.run(orders)))
+    let company = session.company(pipeline);
+    Ok(tokio::spawn(started.in_company(company).run(orders)))
 }

@@ -3,6 +3,7 @@
 //! Owns order of start-up and shut-down, and what is printed. Must never hold logic that a test would want to call.
 
 mod aws;
+mod dashboard;
 mod dev;
 mod files;
 mod inspect;
@@ -14,7 +15,8 @@ mod validate;
 mod worker;
 
 use crate::cli::{
-    Commands, DevArgs, GlobalArgs, InspectArgs, KinesisArgs, Outcome, ValidateArgs, WorkerArgs,
+    Commands, DashboardArgs, DevArgs, GlobalArgs, InspectArgs, KinesisArgs, Outcome, ValidateArgs,
+    WorkerArgs,
 };
 use crate::observe::log::LogOutput;
 use crate::replay::ReplayArgs;
@@ -45,6 +47,10 @@ impl Commands for Program {
 
     async fn inspect(&self, _: &GlobalArgs, args: InspectArgs) -> Outcome {
         inspect::run(args).await
+    }
+
+    async fn dashboard(&self, _: &GlobalArgs, args: DashboardArgs) -> Outcome {
+        dashboard::run(args).await
     }
 
     async fn validate(&self, _: &GlobalArgs, args: ValidateArgs) -> Outcome {

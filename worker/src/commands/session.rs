@@ -21,8 +21,10 @@ use crate::clock::Clock;
 use crate::observe::state::{PipelineName, WorkerReport};
 use crate::observe::terminal::{self, Left};
 use crate::observe::{Event, Identity, Observer, PipelinePhase, http};
+use crate::page::{Page, PageSettings, WorkerRoster};
 use crate::pipeline::members::{HttpPeers, Incoming, Mailbox, mailbox, nudge_router};
-use crate::pipeline::{Company, Host, Orders, PipelineError, Stores};
+use crate::pipeline::{Company, Host, Orders, PipelineError, Settings, Stores};
+use crate::storage::Store;
 
 /// A running `dev` or `worker`.
 pub struct Session {
@@ -39,6 +41,7 @@ pub struct Session {
     /// Listened to from the beginning: a worker is told to stop as soon as it exists.
     signals: Mutex<StopSignals>,
     server: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    page: Page,
     format: OutputFormat,
 }
 
@@ -67,13 +70,25 @@ impl Session {
         let clock = Clock::system();
         let bound = http::bind(manner.listen).await.map_err(Failure::failed)?;
         let url = bound.url();
-        let observer = Observer::new(identity(pipeline, stores, &manner, &url, &clock));
+        let identity = identity(pipeline, places(stores), &manner, &url, &clock);
+        let observer = Observer::new(identity.clone());
         observer.set_meter(stores.state.meter().clone());
         let (stop, stopped) = oneshot::channel::<()>();
         let address = manner.advertise.clone();
         let address = address.or_else(|| advertised(bound.address()));
         let (mailbox, incoming) = mailbox(random_token());
-        let doors = nudge_router(mailbox.clone());
+        let page = Page::new(PageSettings {
+            identity,
+            observer: Some(observer.clone()),
+            roster: Arc::new(WorkerRoster {
+                observer: observer.clone(),
+            }),
+            state: stores.state.clone(),
+            output: stores.output.clone(),
+            settings: Settings::of(pipeline),
+            clock: clock.clone(),
+        });
+        let doors = nudge_router(mailbox.clone()).merge(page.router());
         let serving = bound.serve(observer.clone(), doors, async {
             let _ = stopped.await;
         });
@@ -83,7 +98,7 @@ impl Session {
             }
         });
         let event = Event::Listening {
-            what: "state and metrics".to_owned(),
+            what: "page, state and metrics".to_owned(),
             url,
         };
         observer.emit(&event, clock.wall().0);
@@ -103,6 +118,7 @@ impl Session {
             stopped: AtomicBool::new(false),
             signals: Mutex::new(signals),
             server: Some((stop, server)),
+            page,
             format: manner.format,
         })
     }
@@ -229,6 +245,7 @@ impl Session {
         self.host.observer.set_phase(PipelinePhase::Finished, None);
         self.host.observer.emit(&event, self.host.clock.wall().0);
         if let Some((stop, server)) = self.server.take() {
+            self.page.stop();
             let _ = stop.send(());
             // A client that holds its connection open must not hold the process.
             let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
@@ -271,9 +288,14 @@ impl Table {
     }
 }
 
-fn identity(
+fn places(stores: &Stores) -> [&str; 3] {
+    [&stores.state, &stores.output, &stores.rejects].map(Store::url)
+}
+
+/// What is known before anything is read; state, output and rejects path are given as URLs.
+pub(super) fn identity(
     pipeline: &Pipeline,
-    stores: &Stores,
+    [state, output, rejects]: [&str; 3],
     manner: &Manner<'_>,
     url: &str,
     clock: &Clock,
@@ -294,9 +316,9 @@ fn identity(
             endpoint: manner.endpoint.map(str::to_owned),
             listen: Some(url.to_owned()),
         },
-        output_path: stores.output.url().to_owned(),
-        rejects_path: stores.rejects.url().to_owned(),
-        state_path: stores.state.url().to_owned(),
+        output_path: output.to_owned(),
+        rejects_path: rejects.to_owned(),
+        state_path: state.to_owned(),
         aggregates: pipeline
             .window()
             .aggregates

@@ -61,7 +61,7 @@ pub async fn run(program: &Program, global: &GlobalArgs, args: WorkerArgs) -> Ou
             let orders = session.orders.subscribe();
             tokio::spawn(run_stream(source, started, company, orders))
         }
-        SourceSettings::Files(_) => files::start(&pipeline, stores, &session).await?,
+        SourceSettings::Files(_) => files::start(&pipeline, stores, &mut session).await?,
     };
     session.until_end(program, global, task).await?;
     session.end(pipeline.files().is_some()).await

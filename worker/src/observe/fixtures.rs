@@ -14,7 +14,11 @@ pub(crate) const NOW: i64 = 1_704_204_000_000_000;
 const SECOND: i64 = 1_000_000;
 
 pub(crate) fn observer() -> Observer {
-    Observer::new(Identity {
+    Observer::new(identity())
+}
+
+pub(crate) fn identity() -> Identity {
+    Identity {
         pipeline: PipelineName {
             namespace: "default".into(),
             name: "stock-ticks".into(),
@@ -31,7 +35,7 @@ pub(crate) fn observer() -> Observer {
         rejects_path: "file:///home/me/.stockstream/lake/avg_1min-rejects".into(),
         state_path: "file:///home/me/.stockstream/state".into(),
         aggregates: vec!["last_close".into(), "avg_close".into()],
-    })
+    }
 }
 
 /// A running pipeline with one reading and one waiting shard and so many tickers, `T0000` and on.

@@ -1,4 +1,4 @@
-//! The worker's small HTTP server: `/metrics`, `/healthz`, `/readyz`, `/api/state` and an index.
+//! The worker's small HTTP server: `/metrics`, `/healthz`, `/readyz`, `/api/state` and an index at `/api`.
 //!
 //! Owns its addresses and answers. Only reads: no request changes anything, and there is no CORS, so that no
 //! foreign web page can read a pipeline's figures.
@@ -126,7 +126,32 @@ impl Bound {
         F: Future<Output = ()> + Send + 'static,
     {
         let address = self.address;
-        axum::serve(self.listener, router(observer, doors, address))
+        let router = router(observer, doors, address);
+        self.answer(router, stop).await
+    }
+
+    /// As [`Bound::serve`], of a process that has no pipeline of its own: `/healthz` and the doors.
+    ///
+    /// # Errors
+    /// [`HttpError::Serve`] when the listener fails.
+    pub async fn serve_doors<F>(self, doors: Router, stop: F) -> Result<(), HttpError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .fallback(not_found)
+            .merge(doors);
+        let router = guarded(router, self.address);
+        self.answer(router, stop).await
+    }
+
+    async fn answer<F>(self, router: Router, stop: F) -> Result<(), HttpError>
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let address = self.address;
+        axum::serve(self.listener, router)
             .with_graceful_shutdown(stop)
             .await
             .map_err(|source| HttpError::Serve { address, source })
@@ -136,35 +161,45 @@ impl Bound {
 struct Shared {
     observer: Observer,
     registry: Registry,
-    /// Whether only this machine can connect; then a `Host` that isn't this machine is a rebound DNS name.
-    loopback: bool,
 }
 
 fn router(observer: Observer, doors: Router, address: SocketAddr) -> Router {
     let shared = Arc::new(Shared {
         registry: metrics::registry(observer.clone()),
         observer,
-        loopback: address.ip().is_loopback(),
     });
-    Router::new()
-        .route("/", get(index))
+    let router = Router::new()
+        .route("/api", get(index))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
         .route("/api/state", get(state))
-        .fallback(|| async { (StatusCode::NOT_FOUND, "not found; see / for what is here\n") })
-        .with_state(Arc::clone(&shared))
-        .merge(doors)
-        .layer(middleware::from_fn_with_state(shared, guard))
+        .fallback(not_found)
+        .with_state(shared)
+        .merge(doors);
+    guarded(router, address)
 }
 
-/// Refuses foreign `Host` names on loopback and sets the security headers.
-async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+async fn not_found() -> (StatusCode, &'static str) {
+    (
+        StatusCode::NOT_FOUND,
+        "not found; see /api for what is here\n",
+    )
+}
+
+/// When only this machine can connect, a `Host` that isn't this machine is a rebound DNS name.
+fn guarded(router: Router, address: SocketAddr) -> Router {
+    let loopback = address.ip().is_loopback();
+    router.layer(middleware::from_fn_with_state(loopback, guard))
+}
+
+/// Refuses foreign `Host` names on loopback and sets the security headers, unless an answer has its own.
+async fn guard(State(loopback): State<bool>, request: Request, next: Next) -> Response {
     let host = request
         .headers()
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
-    let mut response = if shared.loopback && !host.is_none_or(is_this_machine) {
+    let mut response = if loopback && !host.is_none_or(is_this_machine) {
         (
             StatusCode::FORBIDDEN,
             "refused: the Host header doesn't name this machine\n",
@@ -188,7 +223,8 @@ async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) 
             "same-origin",
         ),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        let entry = headers.entry(name);
+        entry.or_insert(HeaderValue::from_static(value));
     }
     response
 }
@@ -211,10 +247,14 @@ async fn index(State(shared): State<Arc<Shared>>) -> String {
     let report = shared.observer.report();
     format!(
         "Stockstream {version}: pipeline {namespace}/{name}\n\n\
-         /api/state  what this worker knows, as JSON\n\
-         /metrics    the same for Prometheus\n\
-         /healthz    200 while the process lives\n\
-         /readyz     200 when every shard is read, else 503 and why\n",
+         /              the page\n\
+         /api/state     what this worker knows, as JSON\n\
+         /api/pipeline  what all workers know together\n\
+         /api/events    the same and what changes, as server-sent events\n\
+         /api/history   ?ticker=NAME: its newest minutes\n\
+         /metrics       what this worker knows, for Prometheus\n\
+         /healthz       200 while the process lives\n\
+         /readyz        200 when every shard is read, else 503 and why\n",
         version = report.worker.version,
         namespace = report.pipeline.namespace,
         name = report.pipeline.name,

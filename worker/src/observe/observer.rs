@@ -20,6 +20,9 @@ use crate::storage::{Meter, Requests};
 pub const MAX_TICKERS: usize = 5_000;
 /// Most events kept for the report.
 pub const MAX_EVENTS: usize = 50;
+/// What a healthy pipeline tells all the time, and how much of it is kept whatever else happened.
+const ROUTINE_EVENTS: [&str; 3] = ["sealed", "published", "idle_advance"];
+const MIN_ROUTINE_EVENTS: usize = 20;
 /// Most conditions kept; setting a further type is ignored.
 pub const MAX_CONDITIONS: usize = 32;
 
@@ -227,7 +230,7 @@ impl Observer {
         };
         self.change(|view| {
             if view.events.len() == MAX_EVENTS {
-                view.events.pop_front();
+                view.forget_one_event();
             }
             view.events.push_back(report);
         });
@@ -270,6 +273,15 @@ impl Observer {
 }
 
 impl View {
+    /// Makes room for an event. Publishing tells something every few seconds: hand-overs and troubles outlast it.
+    fn forget_one_event(&mut self) {
+        let routine = |event: &EventReport| ROUTINE_EVENTS.contains(&event.event.as_str());
+        let kept = self.events.iter().filter(|event| routine(event)).count();
+        let which = kept > MIN_ROUTINE_EVENTS;
+        let oldest = self.events.iter().position(|event| routine(event) == which);
+        self.events.remove(oldest.unwrap_or(0));
+    }
+
     fn add(&mut self, report: ShardReport, tickers: Vec<TickerReport>) {
         let added = ShardView {
             at_take: report.counters.clone(),
@@ -407,6 +419,44 @@ mod tests {
         assert_eq!(
             (report.tickers.len(), report.tickers_omitted),
             (MAX_TICKERS, 7)
+        );
+    }
+
+    #[test]
+    fn a_hand_over_outlasts_the_news_of_publishing() {
+        let observer = observer();
+        let taken = |epoch| Event::ShardTaken {
+            shard: "s".into(),
+            epoch,
+            version: 1,
+            previous_owner: None,
+        };
+        let published = |batch| Event::Published {
+            shard: "s".into(),
+            batch,
+            files: 1,
+            rows: 1,
+            bytes: 1,
+            millis: 1,
+        };
+        observer.emit(&taken(1), 0);
+        for batch in 0..1_000 {
+            observer.emit(&published(batch), 1);
+        }
+        let events = observer.report().events.clone();
+        assert_eq!(
+            (events.len(), &*events[0].event),
+            (MAX_EVENTS, "shard_taken")
+        );
+        // Many hand-overs leave room for what was published last.
+        for epoch in 0..1_000 {
+            observer.emit(&taken(epoch), 2);
+        }
+        let events = observer.report().events.clone();
+        let routine = events.iter().filter(|event| event.event == "published");
+        assert_eq!(
+            (events.len(), routine.count()),
+            (MAX_EVENTS, MIN_ROUTINE_EVENTS)
         );
     }
 

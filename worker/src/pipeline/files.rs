@@ -10,18 +10,22 @@ use stockstream_core::chain::ShardChain;
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::hash::HashRange;
 use stockstream_core::layout::{Incarnation, SHARDS, StateKeys};
+use stockstream_core::member::LeaseTiming;
 use stockstream_core::sequence::{Position, SequenceNumber};
 use stockstream_crds::Pipeline;
 use tokio::sync::{mpsc, watch};
 
 use super::actions::load_newest;
 use super::context::Context;
+use super::coordinator::Company;
 use super::error::PipelineError;
 use super::feed::{Input, Parsed};
+use super::members::{Membership, MembershipHandle, NoPeers, leave};
 use super::ownership::parse;
 use super::settings::Settings;
 use super::shard::{Charge, Ended, Orders, ShardRunner, StartFeed, fenced_pause};
 use super::start::{Host, Stores, claim_stores};
+use crate::clock::micros;
 use crate::observe::{Event, PipelinePhase};
 use crate::source::files::{
     self, Block, BlockLimits, FileList, FileSource, ParsedBlock, Resume, Taken,
@@ -37,6 +41,7 @@ pub struct FilesPipeline {
     list: FileList,
     inputs: files::Stores,
     expiry: Duration,
+    company: Option<Company>,
 }
 
 impl FilesPipeline {
@@ -72,7 +77,15 @@ impl FilesPipeline {
             list,
             inputs,
             expiry: pipeline.state().expiry,
+            company: None,
         })
+    }
+
+    /// The same, told to whoever lists the state path's members: that is how a dashboard finds it.
+    #[must_use]
+    pub fn in_company(mut self, company: Company) -> Self {
+        self.company = Some(company);
+        self
     }
 
     /// Runs until every file has been read and everything is published, or until ordered to stop.
@@ -82,7 +95,14 @@ impl FilesPipeline {
     pub async fn run(self, orders: watch::Receiver<Orders>) -> Result<(), PipelineError> {
         let observer = self.context.observer.clone();
         observer.set_phase(PipelinePhase::Running, None);
+        let told = self.announce().await;
         let ended = self.run_to_the_end(orders).await;
+        if let Some(told) = told {
+            told.stop();
+            if let Err(error) = leave(&self.context.state, &self.context.member).await {
+                tracing::debug!(event = "leave_failed", cause = %error, "its missing beats tell it");
+            }
+        }
         if let Err(error) = &ended {
             let event = Event::Failed {
                 cause: error.to_string(),
@@ -91,6 +111,20 @@ impl FilesPipeline {
             observer.set_phase(PipelinePhase::Failed, Some(error.to_string()));
         }
         ended
+    }
+
+    /// Nothing depends on it: a fault is told and no more.
+    async fn announce(&self) -> Option<MembershipHandle> {
+        let (company, context) = (self.company.as_ref()?, &self.context);
+        let timing = LeaseTiming::new(micros(company.heartbeat), micros(company.expiry));
+        let me = company.info(context);
+        let (store, clock) = (context.state.clone(), context.clock.clone());
+        let joined = Membership::join(store, clock, timing, me, Arc::new(NoPeers)).await;
+        joined
+            .inspect_err(|error| {
+                tracing::warn!(event = "not_announced", cause = %error, "a dashboard won't find this worker");
+            })
+            .ok()
     }
 
     async fn run_to_the_end(&self, orders: watch::Receiver<Orders>) -> Result<(), PipelineError> {

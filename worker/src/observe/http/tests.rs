@@ -83,7 +83,7 @@ async fn metrics_health_and_index_answer() {
     );
     assert!(body.contains("stockstream_ticks_total{"), "{body}");
     assert_eq!(server.get("/healthz").await.2, "ok\n");
-    let (status, _, body) = server.get("/").await;
+    let (status, _, body) = server.get("/api").await;
     assert_eq!(status, 200);
     assert!(
         body.contains("default/stock-ticks") && body.contains("/api/state"),
@@ -97,7 +97,7 @@ async fn metrics_health_and_index_answer() {
 #[tokio::test]
 async fn every_answer_carries_the_security_headers_and_none_allows_other_origins() {
     let server = Server::start(busy_observer(1)).await;
-    for path in ["/", "/api/state", "/metrics", "/readyz", "/nothing"] {
+    for path in ["/api", "/api/state", "/metrics", "/readyz", "/nothing"] {
         let (_, head, _) = server.get(path).await;
         for expected in [
             "x-content-type-options: nosniff",

@@ -27,6 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::context::Context;
 use super::error::PipelineError;
 use super::members::{Incoming, Mailbox, Membership, MembershipHandle, Peers, leave, machine_id};
 use super::shard::{Ended, Orders, fenced_pause};
@@ -52,6 +53,24 @@ pub struct Company {
     pub mailbox: Mailbox,
     /// What they say.
     pub incoming: mpsc::Receiver<Incoming>,
+}
+
+impl Company {
+    /// What a worker says of itself before it holds a shard.
+    pub(super) fn info(&self, context: &Context) -> MemberInfo {
+        let mut me = MemberInfo::new(
+            &context.member,
+            &context.name,
+            context.incarnation.as_str(),
+            env!("CARGO_PKG_VERSION"),
+            context.clock.wall(),
+        );
+        me.address.clone_from(&self.address);
+        me.machine = machine_id();
+        me.reads = context.reads;
+        self.mailbox.token().clone_into(&mut me.token);
+        me
+    }
 }
 
 /// A shard in this worker's hands.
@@ -138,17 +157,7 @@ impl<'a> Coordinator<'a> {
     ) -> Result<Self, PipelineError> {
         let timing = LeaseTiming::new(micros(company.heartbeat), micros(company.expiry));
         let context = &started.context;
-        let mut me = MemberInfo::new(
-            &context.member,
-            &context.name,
-            context.incarnation.as_str(),
-            env!("CARGO_PKG_VERSION"),
-            context.clock.wall(),
-        );
-        me.address.clone_from(&company.address);
-        me.machine = machine_id();
-        me.reads = context.reads;
-        company.mailbox.token().clone_into(&mut me.token);
+        let me = company.info(context);
         let membership = Membership::join(
             context.state.clone(),
             context.clock.clone(),
