@@ -116,6 +116,9 @@ impl Rows {
 
     /// Adds a row whose figures don't stand in a list.
     pub(crate) fn push_with(&mut self, head: RowHead<'_>, values: impl IntoIterator<Item = Value>) {
+        if self.len() == self.ticker.capacity() {
+            self.grow();
+        }
         let ticker = self.index_of_ticker(head.ticker);
         self.ticker.push(ticker);
         self.trade_date.push(head.trade_date);
@@ -132,6 +135,26 @@ impl Rows {
         // Fits: what may wait is bounded far below.
         let end = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
         self.values_end.push(end);
+    }
+
+    /// Makes room ahead of long lists in few steps: each leaves the columns' former memory behind, and memory that isn't
+    /// written yet costs nothing.
+    fn grow(&mut self) {
+        const LONG: usize = 4_096;
+        if self.len() < LONG {
+            return; // as lists grow anyway
+        }
+        let more = 7 * self.len();
+        self.ticker.reserve_exact(more);
+        self.trade_date.reserve_exact(more);
+        self.start.reserve_exact(more);
+        self.end.reserve_exact(more);
+        self.ticks.reserve_exact(more);
+        self.first_sequence.reserve_exact(more);
+        self.last_sequence.reserve_exact(more);
+        self.values_end.reserve_exact(more);
+        self.kinds.reserve_exact(7 * self.kinds.len());
+        self.bits.reserve_exact(7 * self.bits.len());
     }
 
     fn index_of_ticker(&mut self, ticker: &Arc<str>) -> u32 {

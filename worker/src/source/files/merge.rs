@@ -29,6 +29,9 @@ const BUFFER_BYTES: usize = 64 << 20;
 /// A file's read buffer, in bytes: at least, at most, and at most when each read is a request.
 const BUFFER: (usize, usize, usize) = (16 << 10, 256 << 10, 4 << 20);
 
+/// A piece of the last file, in bytes, at least: handing one over takes about as long as parsing a hundred ticks.
+const PIECE: usize = 512 << 10;
+
 /// Threads that look for the files' first ticks.
 const SCAN_THREADS: usize = 8;
 
@@ -333,7 +336,11 @@ impl Merge {
         let is_plain = entry.format == Format::Ndjson && entry.compression == Compression::None;
         is_plain.then(|| {
             let marks = self.slots.iter().map(|slot| slot.mark).collect();
-            Tail::new(blob.clone(), self.context.buffer_size, marks, index)
+            let buffer_size = match self.context.limits.buffer {
+                Some(size) => size,
+                None => self.context.buffer_size.max(PIECE),
+            };
+            Tail::new(blob.clone(), buffer_size, marks, index)
         })
     }
 
