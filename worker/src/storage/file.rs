@@ -151,9 +151,17 @@ fn create_root(root: &FsPath) -> Result<(), FileFault> {
 }
 
 fn make_directory(path: &FsPath) -> Result<(), FileFault> {
-    match fs::create_dir(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        other => other.map_err(fault("create the directory", path)),
+    let error = match fs::create_dir(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => error,
+        other => return other.map_err(fault("create the directory", path)),
+    };
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => Ok(()),
+        // Another has removed it since: as if its parent were gone.
+        Err(gone) if gone.kind() == io::ErrorKind::NotFound => {
+            Err(fault("create the directory", path)(gone))
+        }
+        _ => Err(fault("create the directory", path)(error)),
     }
 }
 
