@@ -578,7 +578,9 @@ impl Columns {
         ];
         let known = |index: &u32| (*index as usize) < rows.tickers.len();
         let values = rows.values_end.last().map_or(0, |end| *end as usize);
-        let sound = lengths.iter().all(|length| *length == rows.len())
+        // A ticker twice would be two partitions of one name.
+        let sound = rows.index_of.len() == rows.tickers.len()
+            && lengths.iter().all(|length| *length == rows.len())
             && rows.ticker.iter().all(known)
             && rows.values_end.is_sorted()
             && rows.kinds.len() == values

@@ -46,6 +46,18 @@ proptest! {
     }
 
     #[test]
+    fn a_ticker_that_stands_twice_is_refused(row in rows()) {
+        let mut value: ciborium::Value = ciborium::from_reader(cbor(&Rows::from(vec![row])).as_slice()).unwrap();
+        for (name, field) in value.as_map_mut().unwrap() {
+            if let (Some("tickers"), ciborium::Value::Array(tickers)) = (name.as_text(), field) {
+                tickers.push(tickers[0].clone());
+            }
+        }
+        let read: Result<Rows, _> = ciborium::from_reader(cbor(&value).as_slice());
+        prop_assert!(read.is_err());
+    }
+
+    #[test]
     fn contradicting_columns_are_refused(list in proptest::collection::vec(rows(), 1..9), column in 0usize..8) {
         let mut value: ciborium::Value = ciborium::from_reader(cbor(&Rows::from(list)).as_slice()).unwrap();
         let names = ["ticker", "trade_date", "start", "end", "ticks", "values_end", "tickers", "kinds"];

@@ -309,7 +309,7 @@ impl WindowTable {
     fn close(&mut self, index: u32, end: Micros, mut window: Window, rows: &mut Rows) {
         self.ids -= window.ids.len();
         let ticker = &mut self.tickers[index as usize];
-        for id in window.ids.drain(..) {
+        for id in std::mem::take(&mut window.ids) {
             ticker.ids.remove(&id);
         }
         let head = RowHead {
