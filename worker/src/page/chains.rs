@@ -154,11 +154,26 @@ pub(super) fn unpublished(checkpoint: &Checkpoint) -> impl Iterator<Item = RowVi
 
 /// Open windows as the rows that they would be if they closed now, of one ticker or of all.
 pub(super) fn open_rows(checkpoint: &Checkpoint, plan: &Arc<Plan>, ticker: Option<&str>) -> Rows {
-    let mut part = checkpoint.clone();
-    if let Some(ticker) = ticker {
-        part.windows.retain(|window| &*window.ticker == ticker);
-        part.latest.retain(|latest| &*latest.ticker == ticker);
-    }
+    // Without what waits to be published, which may be large and isn't open.
+    let mut part = Checkpoint::before_first(
+        &checkpoint.state_id,
+        &checkpoint.incarnation,
+        &checkpoint.shard,
+        checkpoint.range,
+        checkpoint.position.clone(),
+    );
+    let wanted = |own: &str| ticker.is_none_or(|ticker| own == ticker);
+    let windows = checkpoint.windows.iter();
+    part.windows = windows
+        .filter(|window| wanted(&window.ticker))
+        .cloned()
+        .collect();
+    part.generations.clone_from(&checkpoint.generations);
+    let latest = checkpoint.latest.iter();
+    part.latest = latest
+        .filter(|latest| wanted(&latest.ticker))
+        .cloned()
+        .collect();
     let generations = part.generations.clone();
     let mut rows = Rows::default();
     WindowTable::restore(plan.clone(), generations, &part)

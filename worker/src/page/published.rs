@@ -181,7 +181,10 @@ impl Rows {
         let Some(bytes) = bytes.map_err(|error| error.to_string())? else {
             return Ok(Vec::new()); // collected meanwhile
         };
-        let checkpoint = codec::decode(&bytes).map_err(|error| error.to_string())?;
+        // It may be large: the runtime has other things to do meanwhile.
+        let decoded = tokio::task::spawn_blocking(move || codec::decode(&bytes)).await;
+        let decoded = decoded.map_err(|error| error.to_string())?;
+        let checkpoint = decoded.map_err(|error| error.to_string())?;
         let closed = unpublished(&checkpoint).filter(|row| &**row.ticker() == ticker);
         let closed =
             closed.map(|row| of_figures(&figures(row, &self.aggregates), RowState::Closed));

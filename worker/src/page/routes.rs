@@ -31,7 +31,7 @@ use crate::storage::Store;
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 /// Histories that are read at the same time; others wait.
-const HISTORIES_AT_ONCE: usize = 4;
+const HISTORIES_AT_ONCE: usize = 1;
 /// Rows of a history when nobody says how many, and at most.
 const ROWS: usize = 500;
 const MAX_ROWS: usize = 5_000;

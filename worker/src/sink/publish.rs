@@ -196,6 +196,9 @@ async fn publish_many(
         }
         let mut files = Vec::with_capacity(partitions.len());
         for some in partitions.chunks(MANY_AT_ONCE) {
+            if given_up.load(Ordering::SeqCst) {
+                break;
+            }
             let made = make_many(some, &batch.columns, &name, &output, compression, &given_up);
             files.extend(made);
         }
