@@ -93,7 +93,12 @@ impl Rows {
                 break;
             }
             let Some(bytes) = bytes? else { continue };
-            match rows_of(bytes, ticker, &self.aggregates) {
+            let (wanted, aggregates) = (ticker.to_owned(), self.aggregates.clone());
+            let decoding =
+                move || rows_of(bytes, &wanted, &aggregates).map_err(|error| error.to_string());
+            // Off the runtime, which has leases to renew.
+            let decoded = tokio::task::spawn_blocking(decoding).await;
+            match decoded.unwrap_or_else(|broken| Err(broken.to_string())) {
                 Ok(rows) => found.rows.extend(rows),
                 Err(error) => {
                     let url = self.output.url_of(&file.key);
