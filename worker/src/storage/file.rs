@@ -280,6 +280,9 @@ impl Disk {
             return None;
         }
         let root = File::open(&self.root).ok()?;
+        if !lasts_when_synced(&root) {
+            return None;
+        }
         let staged = in_parallel(files, |(target, bytes)| {
             let target = target.as_deref()?;
             let staged = self.stage_unsynced(&PutPayload::from_bytes(bytes.slice(..)));
@@ -414,16 +417,49 @@ impl Disk {
     }
 }
 
-/// What lies on a file system lasts; `None` when that can't be said. Linux reports what couldn't be written since 5.8.
+/// What lies on a file system lasts; `None` when that can't be said.
 #[cfg(target_os = "linux")]
 fn sync_file_system(root: &File) -> Option<()> {
     rustix::fs::syncfs(root).ok()
+}
+
+/// True where [`sync_file_system`] is as good as an fsync of each file.
+#[cfg(target_os = "linux")]
+fn lasts_when_synced(root: &File) -> bool {
+    let Ok(found) = rustix::fs::fstatfs(root) else {
+        return false;
+    };
+    let is_known = LASTING.contains(&i128::from(found.f_type));
+    let release = rustix::system::uname();
+    is_known && release.release().to_str().is_ok_and(reports_lost_writes)
+}
+
+/// File systems whose `syncfs` is as good as an fsync of each file (magic numbers of statfs(2)): ext2 to 4, XFS, Btrfs,
+/// F2FS, tmpfs. Not those that a server or a program of its own keeps, such as FUSE's.
+#[cfg(target_os = "linux")]
+const LASTING: [i128; 5] = [0xEF53, 0x5846_5342, 0x9123_683E, 0xF2F5_2010, 0x0102_1994];
+
+/// `syncfs` tells of writes that failed since Linux 5.8 (syncfs(2)).
+#[cfg(any(target_os = "linux", test))]
+pub(super) fn reports_lost_writes(release: &str) -> bool {
+    let mut numbers = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= (5, 8),
+        _ => false,
+    }
 }
 
 /// Elsewhere each file is fsynced by itself.
 #[cfg(not(target_os = "linux"))]
 fn sync_file_system(_: &File) -> Option<()> {
     None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn lasts_when_synced(_: &File) -> bool {
+    false
 }
 
 fn is_stale(file: &File) -> bool {

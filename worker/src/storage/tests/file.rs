@@ -194,3 +194,14 @@ async fn a_root_that_was_removed_fails_every_write() {
     let error = store.put_overwrite("k", Bytes::new()).await.unwrap_err();
     assert!(matches!(error, StoreError::Io { .. }), "{error:?}");
 }
+
+#[test]
+fn only_kernels_that_tell_of_lost_writes_sync_many_files_at_once() {
+    use super::super::file::reports_lost_writes;
+    for new in ["5.8.0", "5.10.0-28-amd64", "6.1.0", "10.0"] {
+        assert!(reports_lost_writes(new), "{new}");
+    }
+    for old in ["5.7.19", "4.19.0-27-amd64", "", "linux", "5"] {
+        assert!(!reports_lost_writes(old), "{old}");
+    }
+}
