@@ -63,6 +63,14 @@ pub const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         server: Server::KinesisLocal,
+        case: "delete_stream::a_refused_deletion_deletes_nothing",
+        seen: "ResourceNotFoundException",
+        does: "refuses to delete a stream that is being made, and removes it all the same DELETE_STREAM_DURATION later",
+        documented: "DeleteStream, ResourceInUseException: “The resource is not available for this operation. For successful operation, the resource must be in the `ACTIVE` state.”",
+        verdict: Verdict::NotAsDocumented,
+    },
+    Difference {
+        server: Server::KinesisLocal,
         case: "delete_stream::limit_exceeded_exception_for_calls_too_often",
         seen: "calls were answered",
         does: "enforces no rate",

@@ -1,6 +1,6 @@
 //! CreateStream, DeleteStream, DescribeStream, DescribeStreamSummary, ListStreams.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamStatus};
@@ -40,7 +40,8 @@ cases! {
             invalid_argument_exception_without_name_and_arn = delete_nothing;
         Delays:
             is_deleting_then_gone,
-            resource_in_use_exception_while_creating = delete_while_creating;
+            resource_in_use_exception_while_creating = delete_while_creating,
+            a_refused_deletion_deletes_nothing = delete_refused;
     }
     DescribeStream {
         Plain:
@@ -342,6 +343,19 @@ async fn is_deleting_then_gone(context: &Context) -> anyhow::Result<()> {
 
 /// "If the stream is in the ACTIVE state, you can delete it."
 async fn delete_while_creating(context: &Context) -> anyhow::Result<()> {
+    refuse_deletion(context).await.map(drop)
+}
+
+/// A refused call changes nothing: the stream becomes ACTIVE, and stays.
+async fn delete_refused(context: &Context) -> anyhow::Result<()> {
+    let name = refuse_deletion(context).await?;
+    // Past the time when the deletion would have ended, had it been taken.
+    tokio::time::sleep(STATE_LASTS + Duration::from_secs(2)).await;
+    context.active(&name).await.map(drop)
+}
+
+/// Has a stream that is being made, and the deletion of it refused; its name.
+async fn refuse_deletion(context: &Context) -> anyhow::Result<String> {
     let _creating = context.hold_creations(false).await?;
     loop {
         let name = context.name();
@@ -351,15 +365,13 @@ async fn delete_while_creating(context: &Context) -> anyhow::Result<()> {
         let delete = context.client.delete_stream().stream_name(&name);
         let answer = delete.send().await;
         if began.elapsed() >= STATE_LASTS {
-            // The machine was so slow that the stream may have been active, and a repeated request been asked of one that
-            // was being deleted: that wasn't the question.
+            // The machine was so slow that the stream may have been active: that wasn't the question.
             let again = context.client.delete_stream().stream_name(&name);
             let _ = again.send().await;
             continue;
         }
         refused(answer, &["ResourceInUseException"])?;
-        context.active(&name).await?;
-        return Ok(());
+        return Ok(name);
     }
 }
 

@@ -323,6 +323,9 @@ enum Selection {
     From(u64),
     /// Open at this time.
     At(u64),
+    /// Open at the horizon, before anything that happened in its millisecond: a shard that was split then, and not what
+    /// it was split into, of which a reader would otherwise begin both.
+    AtHorizon(u64),
     Open,
 }
 
@@ -348,9 +351,12 @@ impl Selection {
                 })?;
                 Ok(Self::After(number))
             }
-            Some("AT_TRIM_HORIZON") => Ok(Self::At(horizon)),
+            Some("AT_TRIM_HORIZON") => Ok(Self::AtHorizon(horizon)),
             Some("AT_LATEST") => Ok(Self::Open),
-            Some("AT_TIMESTAMP") => Ok(Self::At(timestamp()?)),
+            Some("AT_TIMESTAMP") => Ok(match timestamp()? {
+                millis if millis == horizon => Self::AtHorizon(millis),
+                millis => Self::At(millis),
+            }),
             Some("FROM_TIMESTAMP") => Ok(Self::From(timestamp()?)),
             // FROM_TRIM_HORIZON: all that are listed.
             _ => Ok(Self::From(0)),
@@ -363,6 +369,11 @@ impl Selection {
             Self::After(number) => shard.number > *number,
             Self::From(millis) => open_from(*millis),
             Self::At(millis) => shard.created_millis <= *millis && open_from(*millis),
+            Self::AtHorizon(millis) => {
+                let born = shard.created_millis;
+                let there = born < *millis || (born == *millis && shard.parent.is_none());
+                there && open_from(*millis)
+            }
             Self::Open => shard.closed.is_none(),
         }
     }

@@ -248,6 +248,15 @@ fn filtered(kinesis: &Kinesis, kind: &str, shard: Option<&str>, millis: Option<u
 }
 
 #[test]
+fn a_split_in_the_millisecond_of_the_horizon_came_after_it() {
+    let (kinesis, _clock) = memory(2);
+    split(&kinesis, S0, 1 << 126).unwrap();
+    assert_eq!(filtered(&kinesis, "AT_TRIM_HORIZON", None, None), [0, 1]);
+    let long_before = filtered(&kinesis, "AT_TIMESTAMP", None, Some(START - 1));
+    assert_eq!(long_before, [0, 1]);
+}
+
+#[test]
 fn shard_filters_select_by_id_and_by_time() {
     let (kinesis, clock) = memory(2);
     clock.advance(HOUR);
