@@ -28,7 +28,7 @@ fn outcome(parser: &mut TickParser, record: &[u8]) -> Outcome {
     let (ticker, id) = (tick.ticker.to_string(), tick.id.map(|id| id.to_string()));
     let (at, date) = (tick.event_time.0, tick.trade_date);
     let date = date.map(|date| format!("{date:?}"));
-    let numbers = parser.numbers().iter();
+    let numbers = parser.numbers();
     let numbers = numbers.map(|number| number.map(f64::to_bits)).collect();
     Ok((ticker, at, date, id, numbers))
 }

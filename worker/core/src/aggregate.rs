@@ -5,6 +5,7 @@
 
 use crate::plan::{Aggregate, Function};
 use crate::row::Value;
+use crate::tick::numbers::present;
 
 /// One aggregate, compiled: where its inputs stand among a tick's numbers and its slots in a window's state.
 #[derive(Clone, Debug)]
@@ -63,24 +64,24 @@ impl Program {
     }
 
     /// True when the tick carries a value for at least one of the aggregates' fields.
-    pub fn is_usable(&self, numbers: &[Option<f64>]) -> bool {
-        self.steps.is_empty() || self.steps.iter().any(|step| numbers[step.field].is_some())
+    pub fn is_usable(&self, numbers: &[f64]) -> bool {
+        self.steps.is_empty() || self.steps.iter().any(|step| !numbers[step.field].is_nan())
     }
 
     /// Adds a tick's numbers to a window's slots, which may belong to a shorter list.
-    pub fn add(&self, slots: &mut [f64], numbers: &[Option<f64>]) {
+    pub fn add(&self, slots: &mut [f64], numbers: &[f64]) {
         for step in &self.steps {
             let end = step.slot + slots_of(step.function);
             let Some(own) = slots.get_mut(step.slot..end) else {
                 return;
             };
             // What this window doesn't compute stays so: a part of its ticks would make a wrong figure.
-            let Some(value) = numbers[step.field].filter(|_| !own[0].is_nan()) else {
+            let Some(value) = present(numbers[step.field]).filter(|_| !own[0].is_nan()) else {
                 continue;
             };
             match step.function {
                 Function::Vwap => {
-                    if let Some(volume) = numbers[step.volume] {
+                    if let Some(volume) = present(numbers[step.volume]) {
                         own[0] += value * volume;
                         own[1] += volume;
                     }
@@ -191,6 +192,7 @@ fn finite(value: f64) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tick::numbers::ABSENT;
 
     fn program(functions: &[Function]) -> Program {
         let aggregates: Vec<_> = functions
@@ -209,7 +211,8 @@ mod tests {
         let program = program(functions);
         let mut slots = vec![0.0; program.slots()];
         for (close, volume) in ticks {
-            program.add(&mut slots, &[*close, *volume]);
+            let packed = |number: Option<f64>| number.unwrap_or(ABSENT);
+            program.add(&mut slots, &[packed(*close), packed(*volume)]);
         }
         program.finish(&slots)
     }
@@ -286,7 +289,7 @@ mod tests {
     fn a_window_of_a_shorter_list_ignores_what_was_added() {
         let long = program(&[Function::Avg, Function::Max]);
         let mut slots = vec![0.0; long.slots_of_first(1)];
-        long.add(&mut slots, &[Some(3.0), None]);
+        long.add(&mut slots, &[3.0, ABSENT]);
         assert_eq!(long.finish(&slots), [Value::Double(3.0)]);
     }
 
@@ -302,12 +305,12 @@ mod tests {
         let start =
             |list: &[Aggregate]| Program::new(list, "volume", |key| usize::from(key == "volume"));
         let mut slots = vec![0.0; start(&from).slots()];
-        start(&from).add(&mut slots, &[Some(3.0), Some(1.0)]);
+        start(&from).add(&mut slots, &[3.0, 1.0]);
         assert_eq!(relay(&slots, &from, &from), slots);
         // A window that was opened before the second figure was added.
         assert_eq!(relay(&slots[..2], &from, &from), slots[..2]);
         let mut moved = relay(&slots, &from, &to);
-        start(&to).add(&mut moved, &[Some(5.0), Some(1.0)]);
+        start(&to).add(&mut moved, &[5.0, 1.0]);
         assert_eq!(
             start(&to).finish(&moved),
             [
@@ -320,7 +323,7 @@ mod tests {
         // Moved once more, so that every function stands in between.
         let reversed: Vec<Aggregate> = to.iter().rev().cloned().collect();
         let mut moved = relay(&moved, &to, &reversed);
-        start(&reversed).add(&mut moved, &[Some(7.0), Some(1.0)]);
+        start(&reversed).add(&mut moved, &[7.0, 1.0]);
         let figures = start(&reversed).finish(&moved);
         for (aggregate, value) in reversed.iter().zip(&figures) {
             let expected = match aggregate.function {

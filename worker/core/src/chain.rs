@@ -25,8 +25,7 @@ use crate::mutants::{Mutant, broken};
 use crate::plan::Plan;
 use crate::row::{Batch, Partition};
 use crate::sequence::Position;
-use crate::state::{Applied, RecordMeta, ShardState};
-use crate::tick::TickBlock;
+use crate::state::{Applied, ParsedRecords, RecordMeta, ShardState};
 use crate::time::{Micros, Monotonic};
 
 /// Who writes the chain, and whose it is.
@@ -481,15 +480,14 @@ impl ShardChain {
         applied
     }
 
-    /// As [`ShardChain::apply`], of a record that was parsed ahead; see [`ShardState::apply_parsed`].
+    /// As [`ShardChain::apply`], of records that were parsed ahead; see [`ShardState::apply_parsed`].
     pub fn apply_parsed(
         &mut self,
-        meta: &RecordMeta,
-        block: &TickBlock,
-        index: usize,
+        records: &mut ParsedRecords,
+        most: usize,
         now: Monotonic,
-    ) -> Applied {
-        let applied = self.state.apply_parsed(meta, block, index, now);
+    ) -> Option<Applied> {
+        let applied = self.state.apply_parsed(records, most, now);
         self.note_pressure();
         applied
     }

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod aggregated_tests;
 mod fate;
+mod parsed;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::watermark::Watermark;
 use crate::window::{Known, TickerView, WindowTable, number_keys};
 use fate::Place;
 pub use fate::{Applied, Fates, RecordMeta};
+pub use parsed::ParsedRecords;
 
 /// A shard's state.
 #[derive(Debug)]
@@ -125,30 +127,6 @@ impl ShardState {
         applied
     }
 
-    /// As [`ShardState::apply`], of a record that was parsed ahead by a parser as [`ShardState::parser`] gives it. Such
-    /// records are never aggregated: only bounded files are parsed ahead.
-    pub fn apply_parsed(
-        &mut self,
-        meta: &RecordMeta,
-        block: &TickBlock,
-        index: usize,
-        now: Monotonic,
-    ) -> Applied {
-        let place = Place::of(meta);
-        let applied = match self.parser.take_parsed(block, index) {
-            Some(tick) => self.fold.apply(
-                place,
-                &tick,
-                self.parser.numbers(),
-                || block.data(index),
-                now,
-            ),
-            None => self.apply_tick(place, &block.data(index), now),
-        };
-        self.fold.finish_record(meta);
-        applied
-    }
-
     /// A parser of this state's ticks.
     pub fn parser(&self) -> TickParser {
         self.parser.anew()
@@ -177,9 +155,13 @@ impl ShardState {
 
     fn apply_tick(&mut self, place: Place<'_>, data: &Bytes, now: Monotonic) -> Applied {
         match self.parser.parse(data) {
-            Ok(tick) => self
-                .fold
-                .apply(place, &tick, self.parser.numbers(), || data.clone(), now),
+            Ok(tick) => self.fold.apply(
+                place,
+                &tick,
+                self.parser.packed_numbers(),
+                || data.clone(),
+                now,
+            ),
             Err(unusable) => self.fold.reject_dead(place, unusable, data),
         }
     }
@@ -231,7 +213,7 @@ impl Fold {
         &mut self,
         place: Place<'_>,
         tick: &Tick<'_>,
-        numbers: &[Option<f64>],
+        numbers: &[f64],
         data: impl FnOnce() -> Bytes,
         now: Monotonic,
     ) -> Applied {
@@ -270,7 +252,7 @@ impl Fold {
         tick: &Tick<'_>,
         known: Known,
         end: Micros,
-        numbers: &[Option<f64>],
+        numbers: &[f64],
     ) -> Verdict {
         if let Some(unusable) = self.contract_broken(meta, tick, known, numbers) {
             return Verdict::Unusable(unusable);
@@ -294,7 +276,7 @@ impl Fold {
         meta: &RecordMeta,
         tick: &Tick<'_>,
         known: Known,
-        numbers: &[Option<f64>],
+        numbers: &[f64],
     ) -> Option<Unusable> {
         let dead = |reason, detail| Some(Unusable { reason, detail });
         if !self.table.is_usable(numbers) {
@@ -327,9 +309,13 @@ impl Fold {
     }
 
     fn raise_watermark(&mut self, to: Micros) {
-        if !self.watermark.raise(to) {
-            return;
+        if self.watermark.raise(to) {
+            self.close_windows(to);
         }
+    }
+
+    /// Closes the windows that end at or before `to`.
+    fn close_windows(&mut self, to: Micros) {
         let rows = &mut self.unsealed.rows;
         let (before, bytes) = (rows.len(), rows.bytes());
         self.table.close_through(to, rows);

@@ -14,7 +14,8 @@ use crate::plan::{Function, Plan};
 use crate::row::{DeadReason, Row};
 use crate::rows::{RowHead, Rows};
 use crate::sequence::SequenceNumber;
-use crate::tick::{Tick, Unusable};
+use crate::tick::numbers::present;
+use crate::tick::{BlockTick, Tick, Unusable};
 use crate::time::{Date, Micros};
 
 type FixedState = foldhash::fast::FixedState;
@@ -24,6 +25,9 @@ type Map<K, V> = std::collections::HashMap<K, V, FixedState>;
 #[allow(clippy::disallowed_types)]
 type Set<K> = std::collections::HashSet<K, FixedState>;
 
+/// No window ends then: event times lie within a few thousand years.
+const NEVER: Micros = Micros(i64::MAX);
+
 /// A ticker that the shard knows.
 #[derive(Debug)]
 struct Ticker {
@@ -32,14 +36,16 @@ struct Ticker {
     close: Option<f64>,
     /// Event time of the tick that gave the close; of the newest one while none had any.
     newest: Micros,
+    /// Its open windows by their end, and where they stand.
+    open: Vec<(Micros, u32)>,
     /// Ids of its open windows.
     ids: Set<Arc<str>>,
     /// Ticks counted since the shard was taken; for display.
     ticks: u64,
     /// Late ticks since the shard was taken; for display.
     late: u64,
-    /// The newest window that closed since the shard was taken, and its end; for display.
-    closed: Option<(Micros, Window)>,
+    /// The end of the newest window that closed since the shard was taken, and where it stands; for display.
+    closed: Option<(Micros, u32)>,
 }
 
 /// What is shown of a ticker. Counts and the closed row begin with the take.
@@ -96,8 +102,16 @@ pub struct WindowTable {
     close_index: usize,
     tickers: Vec<Ticker>,
     by_name: Map<Arc<str>, u32>,
-    /// By end, then ticker.
-    windows: BTreeMap<Micros, Map<u32, Window>>,
+    /// Each ticker's place in the order of their names, while [`WindowTable::rank`] has seen them all.
+    ranks: Vec<u32>,
+    /// Open windows and the newest closed one of each ticker.
+    windows: Vec<Window>,
+    /// Places there that nobody needs any more.
+    free: Vec<u32>,
+    /// The tickers that have an open window with this end.
+    by_end: BTreeMap<Micros, Vec<u32>>,
+    /// The end of the oldest open window; the end of time without one.
+    first_end: Micros,
     /// The end of the window that was asked for last.
     last_end: Micros,
     open: usize,
@@ -117,7 +131,11 @@ impl WindowTable {
             generations,
             tickers: Vec::new(),
             by_name: Map::default(),
-            windows: BTreeMap::new(),
+            ranks: Vec::new(),
+            windows: Vec::new(),
+            free: Vec::new(),
+            by_end: BTreeMap::new(),
+            first_end: NEVER,
             last_end: Micros(i64::MIN),
             open: 0,
             ids: 0,
@@ -140,23 +158,43 @@ impl WindowTable {
             None => self.add_ticker(&window.ticker, key_hash(&window.ticker)),
         };
         self.ids += window.ids.len();
-        self.open += 1;
         let ticker = &mut self.tickers[index as usize];
         ticker.ids.extend(window.ids.iter().cloned());
         let end = window.start.plus(self.plan.window_size);
-        self.windows.entry(end).or_default().insert(
-            index,
-            Window {
-                start: window.start,
-                trade_date: window.trade_date,
-                dated: window.dated,
-                ticks: window.ticks,
-                slots: window.slots.clone(),
-                first_sequence: window.first_sequence.clone(),
-                last_sequence: window.last_sequence.clone(),
-                ids: window.ids.clone(),
-            },
-        );
+        let place = self.put(Window {
+            start: window.start,
+            trade_date: window.trade_date,
+            dated: window.dated,
+            ticks: window.ticks,
+            slots: window.slots.clone(),
+            first_sequence: window.first_sequence.clone(),
+            last_sequence: window.last_sequence.clone(),
+            ids: window.ids.clone(),
+        });
+        self.note_open(index, end, place);
+    }
+
+    /// Keeps a window; its place.
+    fn put(&mut self, window: Window) -> u32 {
+        match self.free.pop() {
+            Some(place) => {
+                self.windows[place as usize] = window;
+                place
+            }
+            None => {
+                self.windows.push(window);
+                narrow(self.windows.len() - 1)
+            }
+        }
+    }
+
+    fn note_open(&mut self, index: u32, end: Micros, place: u32) {
+        self.open += 1;
+        self.first_end = self.first_end.min(end);
+        self.by_end.entry(end).or_default().push(index);
+        let open = &mut self.tickers[index as usize].open;
+        let at = open.partition_point(|(other, _)| *other < end);
+        open.insert(at, (end, place));
     }
 
     /// What the table knows of a ticker.
@@ -173,8 +211,18 @@ impl WindowTable {
         }
     }
 
+    /// The index of a known ticker.
+    pub fn index_of(&self, ticker: &str) -> Option<u32> {
+        self.by_name.get(ticker).copied()
+    }
+
+    /// True when no open window ends at or before `watermark`.
+    pub fn is_open_after(&self, watermark: Micros) -> bool {
+        watermark < self.first_end
+    }
+
     /// True when the tick carries a value for at least one figure.
-    pub fn is_usable(&self, numbers: &[Option<f64>]) -> bool {
+    pub fn is_usable(&self, numbers: &[f64]) -> bool {
         self.program.is_usable(numbers)
     }
 
@@ -223,11 +271,9 @@ impl WindowTable {
     }
 
     fn opens_window(&self, known: Known, end: Micros) -> bool {
-        let windows = self.windows.get(&end);
-        match (known.index, windows) {
-            (Some(index), Some(windows)) => !windows.contains_key(&index),
-            _ => true,
-        }
+        known
+            .index
+            .is_none_or(|index| self.tickers[index as usize].open_at(end).is_none())
     }
 
     /// Counts a tick into its window, which ends at `end` and is opened if need be.
@@ -237,34 +283,103 @@ impl WindowTable {
         tick: &Tick<'_>,
         known: Known,
         end: Micros,
-        numbers: &[Option<f64>],
+        numbers: &[f64],
     ) {
         let index = match known.index {
             Some(index) => index,
             None => self.add_ticker(&Arc::from(tick.ticker.as_ref()), known.hash),
         };
+        let place = match self.tickers[index as usize].open_at(end) {
+            Some(place) => place,
+            None => self.open_window(index, end, tick.event_time, sequence),
+        };
+        self.add(
+            place,
+            index,
+            sequence,
+            tick.event_time,
+            tick.trade_date,
+            numbers,
+        );
+        if let Some(id) = &tick.id {
+            let id: Arc<str> = id.as_ref().into();
+            self.windows[place as usize].ids.push(id.clone());
+            self.tickers[index as usize].ids.insert(id);
+            self.ids += 1;
+        }
+    }
+
+    /// As [`WindowTable::count`], of a tick without an id. The ticker at `index` is known, and its window fits into the
+    /// shard's bounds, or false is answered and nothing done.
+    pub(crate) fn count_parsed(
+        &mut self,
+        sequence: u64,
+        tick: &BlockTick<'_>,
+        index: u32,
+        end: Micros,
+    ) -> bool {
+        let sequence = SequenceNumber::from(sequence);
+        let place = match self.tickers[index as usize].open_at(end) {
+            Some(place) => place,
+            None if self.open >= self.plan.limits.open_windows => return false,
+            None => self.open_window(index, end, tick.event_time, &sequence),
+        };
+        self.add(
+            place,
+            index,
+            &sequence,
+            tick.event_time,
+            tick.trade_date,
+            tick.numbers,
+        );
+        true
+    }
+
+    fn open_window(
+        &mut self,
+        index: u32,
+        end: Micros,
+        event_time: Micros,
+        sequence: &SequenceNumber,
+    ) -> u32 {
         let start = end.minus(self.plan.window_size);
-        let (program, generations) = (&self.program, &self.generations);
-        let window = self
-            .windows
-            .entry(end)
-            .or_default()
-            .entry(index)
-            .or_insert_with(|| {
-                self.open += 1;
-                let slots = program.slots_of_first(generation::at(generations, start).len());
-                Window {
-                    start,
-                    trade_date: tick.event_time.date(),
-                    dated: false,
-                    ticks: 0,
-                    slots: vec![0.0; slots],
-                    first_sequence: sequence.clone(),
-                    last_sequence: sequence.clone(),
-                    ids: Vec::new(),
-                }
-            });
-        if let (false, Some(date)) = (window.dated, tick.trade_date) {
+        let generation = generation::at(&self.generations, start);
+        let slots = self.program.slots_of_first(generation.len());
+        // The room of one that is free, if there is one.
+        let free = self
+            .free
+            .last()
+            .map(|place| &mut self.windows[*place as usize]);
+        let mut room = free
+            .map(|window| std::mem::take(&mut window.slots))
+            .unwrap_or_default();
+        room.clear();
+        room.resize(slots, 0.0);
+        let place = self.put(Window {
+            start,
+            trade_date: event_time.date(),
+            dated: false,
+            ticks: 0,
+            slots: room,
+            first_sequence: sequence.clone(),
+            last_sequence: sequence.clone(),
+            ids: Vec::new(),
+        });
+        self.note_open(index, end, place);
+        place
+    }
+
+    fn add(
+        &mut self,
+        place: u32,
+        index: u32,
+        sequence: &SequenceNumber,
+        event_time: Micros,
+        trade_date: Option<Date>,
+        numbers: &[f64],
+    ) {
+        let window = &mut self.windows[place as usize];
+        if let (false, Some(date)) = (window.dated, trade_date) {
             window.trade_date = date;
             window.dated = true;
         }
@@ -272,14 +387,8 @@ impl WindowTable {
         window.last_sequence.clone_from(sequence);
         self.program.add(&mut window.slots, numbers);
         let ticker = &mut self.tickers[index as usize];
-        if let Some(id) = &tick.id {
-            let id: Arc<str> = id.as_ref().into();
-            window.ids.push(id.clone());
-            ticker.ids.insert(id);
-            self.ids += 1;
-        }
         ticker.ticks += 1;
-        ticker.note_latest(tick.event_time, numbers[self.close_index]);
+        ticker.note_latest(event_time, present(numbers[self.close_index]));
     }
 
     /// Counts a late tick of a known ticker, for display.
@@ -291,24 +400,54 @@ impl WindowTable {
 
     /// Closes the windows that end at or before `watermark`; their rows go behind `rows`, in the order of (end, ticker).
     pub fn close_through(&mut self, watermark: Micros, rows: &mut Rows) {
-        while let Some(entry) = self.windows.first_entry() {
+        if watermark < self.first_end {
+            return;
+        }
+        while let Some(entry) = self.by_end.first_entry() {
             if *entry.key() > watermark {
                 break;
             }
-            let (end, windows) = entry.remove_entry();
-            self.open -= windows.len();
-            let mut windows: Vec<(u32, Window)> = windows.into_iter().collect();
-            let name = |index: u32| &self.tickers[index as usize].name;
-            windows.sort_unstable_by(|(a, _), (b, _)| name(*a).cmp(name(*b)));
-            for (index, window) in windows {
-                self.close(index, end, window, rows);
+            let (end, mut tickers) = entry.remove_entry();
+            self.sort_by_name(&mut tickers);
+            self.open -= tickers.len();
+            for index in tickers {
+                self.close(index, end, rows);
             }
+        }
+        self.first_end = self.by_end.keys().next().copied().unwrap_or(NEVER);
+    }
+
+    fn sort_by_name(&mut self, tickers: &mut [u32]) {
+        // Names are compared anew when few tickers close, and all at once when many do.
+        if self.ranks.len() != self.tickers.len() && tickers.len() > self.tickers.len() / 16 {
+            self.rank();
+        }
+        if self.ranks.len() == self.tickers.len() {
+            tickers.sort_unstable_by_key(|index| self.ranks[*index as usize]);
+        } else {
+            let name = |index: u32| &self.tickers[index as usize].name;
+            tickers.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
         }
     }
 
-    fn close(&mut self, index: u32, end: Micros, mut window: Window, rows: &mut Rows) {
-        self.ids -= window.ids.len();
+    fn rank(&mut self) {
+        let mut order: Vec<u32> = (0..narrow(self.tickers.len())).collect();
+        let name = |index: u32| &self.tickers[index as usize].name;
+        order.sort_unstable_by(|a, b| name(*a).cmp(name(*b)));
+        self.ranks = vec![0; order.len()];
+        for (rank, index) in (0..).zip(order) {
+            self.ranks[index as usize] = rank;
+        }
+    }
+
+    fn close(&mut self, index: u32, end: Micros, rows: &mut Rows) {
         let ticker = &mut self.tickers[index as usize];
+        let Ok(at) = ticker.open.binary_search_by_key(&end, |(end, _)| *end) else {
+            return; // never: it is listed under this end
+        };
+        let (_, place) = ticker.open.remove(at);
+        let window = &mut self.windows[place as usize];
+        self.ids -= window.ids.len();
         for id in std::mem::take(&mut window.ids) {
             ticker.ids.remove(&id);
         }
@@ -322,12 +461,25 @@ impl WindowTable {
             last_sequence: window.last_sequence.clone(),
         };
         rows.push_with(head, self.program.figures(&window.slots));
-        ticker.closed = Some((end, window));
+        if let Some((_, former)) = ticker.closed.replace((end, place)) {
+            self.free.push(former);
+        }
+    }
+
+    /// The open windows, oldest first: each with its ticker and end.
+    fn open_ones(&self) -> impl Iterator<Item = (Micros, &Ticker, &Window)> {
+        self.by_end.iter().flat_map(move |(end, tickers)| {
+            tickers.iter().filter_map(move |index| {
+                let ticker = &self.tickers[*index as usize];
+                let place = ticker.open_at(*end)?;
+                Some((*end, ticker, &self.windows[place as usize]))
+            })
+        })
     }
 
     /// The end of the newest open window.
     pub fn newest_end(&self) -> Option<Micros> {
-        self.windows.keys().next_back().copied()
+        self.by_end.keys().next_back().copied()
     }
 
     /// How many windows are open.
@@ -343,20 +495,19 @@ impl WindowTable {
     /// Open windows as a checkpoint holds them, by (start, ticker).
     pub fn open_windows(&self) -> Vec<OpenWindow> {
         let mut open: Vec<OpenWindow> = Vec::with_capacity(self.open);
-        for windows in self.windows.values() {
-            let first = open.len();
-            open.extend(windows.iter().map(|(index, window)| OpenWindow {
-                ticker: self.tickers[*index as usize].name.clone(),
-                start: window.start,
-                trade_date: window.trade_date,
-                dated: window.dated,
-                ticks: window.ticks,
-                slots: window.slots.clone(),
-                first_sequence: window.first_sequence.clone(),
-                last_sequence: window.last_sequence.clone(),
-                ids: window.ids.clone(),
-            }));
-            open[first..].sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
+        open.extend(self.open_ones().map(|(_, ticker, window)| OpenWindow {
+            ticker: ticker.name.clone(),
+            start: window.start,
+            trade_date: window.trade_date,
+            dated: window.dated,
+            ticks: window.ticks,
+            slots: window.slots.clone(),
+            first_sequence: window.first_sequence.clone(),
+            last_sequence: window.last_sequence.clone(),
+            ids: window.ids.clone(),
+        }));
+        for same in open.chunk_by_mut(|a, b| a.start == b.start) {
+            same.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
         }
         open
     }
@@ -384,8 +535,7 @@ impl WindowTable {
             newest: (ticker.newest.0 != i64::MIN).then_some(ticker.newest),
             closed: ticker
                 .closed
-                .as_ref()
-                .map(|(end, window)| self.row(ticker, *end, window)),
+                .map(|(end, place)| self.row(ticker, end, &self.windows[place as usize])),
             ticks: ticker.ticks,
             late: ticker.late,
         })
@@ -393,14 +543,10 @@ impl WindowTable {
 
     /// The newest open window of each ticker, as the row that it would be if it closed now.
     pub fn provisional(&self) -> BTreeMap<Arc<str>, Row> {
-        let mut rows = BTreeMap::new();
-        for (end, windows) in &self.windows {
-            for (index, window) in windows {
-                let row = self.row(&self.tickers[*index as usize], *end, window);
-                rows.insert(row.ticker.clone(), row);
-            }
-        }
-        rows
+        // A ticker's later windows come later.
+        self.open_ones()
+            .map(|(end, ticker, window)| (ticker.name.clone(), self.row(ticker, end, window)))
+            .collect()
     }
 
     fn row(&self, ticker: &Ticker, end: Micros, window: &Window) -> Row {
@@ -417,14 +563,14 @@ impl WindowTable {
     }
 
     fn add_ticker(&mut self, name: &Arc<str>, hash: u128) -> u32 {
-        // Fits: the limit on tickers is far below.
-        let index = u32::try_from(self.tickers.len()).unwrap_or(u32::MAX);
+        let index = narrow(self.tickers.len());
         self.by_name.insert(name.clone(), index);
         self.tickers.push(Ticker {
             name: name.clone(),
             hash,
             close: None,
             newest: Micros(i64::MIN),
+            open: Vec::new(),
             ids: Set::default(),
             ticks: 0,
             late: 0,
@@ -434,7 +580,24 @@ impl WindowTable {
     }
 }
 
+/// Counts fit: the limits on tickers and windows are far below.
+fn narrow(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
 impl Ticker {
+    /// Where its open window with this end stands.
+    fn open_at(&self, end: Micros) -> Option<u32> {
+        // Most ticks belong to the newest.
+        match self.open.last() {
+            Some((newest, place)) if *newest == end => Some(*place),
+            _ => {
+                let at = self.open.binary_search_by_key(&end, |(end, _)| *end).ok()?;
+                Some(self.open[at].1)
+            }
+        }
+    }
+
     /// The close of the highest event time counts; of equals, the later one. Ticks without a close count only until one
     /// comes, so that the close and the event time always belong together.
     fn note_latest(&mut self, event_time: Micros, close: Option<f64>) {

@@ -15,7 +15,7 @@ use stockstream_core::lineage::{
 };
 use stockstream_core::plan::{Aggregate, Function, MaxAhead, Plan, RecordMapping};
 use stockstream_core::row::Value;
-use stockstream_core::state::{RecordMeta, ShardState};
+use stockstream_core::state::{ParsedRecords, RecordMeta, ShardState};
 use stockstream_core::tick::TickBlock;
 use stockstream_core::time::{Micros, Monotonic};
 
@@ -520,7 +520,8 @@ proptest! {
                     if number % 3 == 0 {
                         let whole = std::iter::once(0..data.len());
                         let block = TickBlock::parse(&mut driven.state.parser(), data, whole);
-                        driven.state.apply_parsed(&meta, &block, 0, Monotonic(now));
+                        let mut records = ParsedRecords::new(block, number, arrival, 0);
+                        driven.state.apply_parsed(&mut records, 1, Monotonic(now));
                     } else {
                         driven.state.apply(&meta, &data, Monotonic(now));
                     }

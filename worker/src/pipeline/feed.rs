@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use stockstream_core::sequence::{Position, SequenceNumber};
-use stockstream_core::state::RecordMeta;
-use stockstream_core::tick::TickBlock;
+use stockstream_core::state::{ParsedRecords, RecordMeta};
 use stockstream_core::time::{Micros, Monotonic};
 use stockstream_crds::spec::OnDataLoss;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -28,13 +27,7 @@ use crate::source::kinesis::{
 #[derive(Debug)]
 pub struct Parsed {
     /// The records.
-    pub block: TickBlock,
-    /// Sequence number of the first; the others follow.
-    pub first: u64,
-    /// When they arrived.
-    pub arrival: Micros,
-    /// The next one to apply.
-    pub next: usize,
+    pub records: ParsedRecords,
     /// The marks after the last of them.
     pub marks: Vec<u64>,
 }

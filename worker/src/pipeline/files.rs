@@ -12,6 +12,7 @@ use stockstream_core::hash::HashRange;
 use stockstream_core::layout::{Incarnation, SHARDS, StateKeys};
 use stockstream_core::member::LeaseTiming;
 use stockstream_core::sequence::{Position, SequenceNumber};
+use stockstream_core::state::ParsedRecords;
 use stockstream_crds::Pipeline;
 use tokio::sync::{mpsc, watch};
 
@@ -230,11 +231,9 @@ fn parsed(block: ParsedBlock, position: &Position) -> Input {
         Position::After(done) => ordinal(done).min(last),
         _ => 0,
     };
+    let next = usize::try_from((done + 1).saturating_sub(block.first)).unwrap_or(usize::MAX);
     Input::Parsed(Parsed {
-        next: usize::try_from((done + 1).saturating_sub(block.first)).unwrap_or(usize::MAX),
-        block: block.block,
-        first: block.first,
-        arrival: block.arrival,
+        records: ParsedRecords::new(block.block, block.first, block.arrival, next),
         marks,
     })
 }

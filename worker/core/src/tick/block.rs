@@ -9,6 +9,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::names::Names;
+use super::numbers::ABSENT;
 use super::{Tick, TickParser};
 use crate::time::{Date, Micros};
 
@@ -17,7 +19,9 @@ use crate::time::{Date, Micros};
 pub struct TickBlock {
     text: Bytes,
     records: Vec<Record>,
-    /// The numbers of every record, as many as the parser keeps; NaN (which no tick has) where absent or null.
+    /// Where the tickers stand that its ticks have, each once.
+    tickers: Vec<Range<u32>>,
+    /// The numbers of every record, as many as the parser keeps.
     numbers: Vec<f64>,
     width: usize,
 }
@@ -27,8 +31,8 @@ pub struct TickBlock {
 struct Record {
     start: u32,
     length: u32,
+    /// Among the block's tickers.
     ticker: u32,
-    ticker_length: u16,
     state: State,
     trade_date: Date,
     event_time: Micros,
@@ -41,6 +45,16 @@ enum State {
     Parsed,
     /// Parsed, and carries a trade date.
     Dated,
+}
+
+/// A parsed tick of a block.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockTick<'a> {
+    /// Its ticker's number in the block.
+    pub(crate) ticker: usize,
+    pub(crate) event_time: Micros,
+    pub(crate) trade_date: Option<Date>,
+    pub(crate) numbers: &'a [f64],
 }
 
 /// The longest text of a block, in bytes.
@@ -56,44 +70,64 @@ impl TickBlock {
         places: impl Iterator<Item = Range<usize>>,
     ) -> Self {
         let text = text.slice(..text.len().min(MAX_BLOCK_BYTES));
-        let width = parser.numbers().len();
+        let width = parser.packed_numbers().len();
         let mut block = TickBlock {
             records: Vec::with_capacity(text.len() / 128),
             numbers: Vec::with_capacity(text.len() / 128 * width),
             text: Bytes::new(),
+            tickers: Vec::new(),
             width,
         };
+        let mut names = Names::default();
         for place in places {
             let end = place.end.min(text.len());
             let start = place.start.min(end);
-            block.add(parser, &text, start, end);
+            block.add(parser, &mut names, &text, start..end);
         }
         block.text = text;
         block
     }
 
-    fn add(&mut self, parser: &mut TickParser, text: &[u8], start: usize, end: usize) {
-        let data = &text[start..end];
+    fn add(
+        &mut self,
+        parser: &mut TickParser,
+        names: &mut Names,
+        text: &[u8],
+        place: Range<usize>,
+    ) {
+        let data = &text[place.clone()];
+        let begun = self.numbers.len();
+        self.numbers.resize(begun + self.width, ABSENT);
+        let own = &mut self.numbers[begun..];
+        let tick = match parser.read_ahead(data, own) {
+            Some(ahead) => Some((
+                ahead.ticker,
+                ahead.event_time,
+                ahead.trade_date,
+                ahead.id.is_some(),
+            )),
+            None => match parser.parse(data) {
+                Ok(Tick {
+                    ticker: Cow::Borrowed(ticker),
+                    event_time,
+                    trade_date,
+                    id,
+                }) => {
+                    own.copy_from_slice(parser.packed_numbers());
+                    Some((ticker.as_bytes(), event_time, trade_date, id.is_some()))
+                }
+                _ => None,
+            },
+        };
         let mut record = Record {
-            start: narrow(start),
-            length: narrow(end - start),
+            start: narrow(place.start),
+            length: narrow(place.len()),
             ticker: 0,
-            ticker_length: 0,
             state: State::Raw,
             trade_date: Date::from_days(0),
             event_time: Micros(0),
         };
-        if let Ok(Tick {
-            ticker: Cow::Borrowed(ticker),
-            event_time,
-            trade_date,
-            id: None,
-        }) = parser.parse(data)
-        {
-            // A borrowed text lies in the record.
-            let at = ticker.as_ptr().addr() - text.as_ptr().addr();
-            record.ticker = narrow(at);
-            record.ticker_length = u16::try_from(ticker.len()).unwrap_or(u16::MAX);
+        if let Some((ticker, event_time, trade_date, false)) = tick {
             record.event_time = event_time;
             record.state = match trade_date {
                 Some(date) => {
@@ -102,11 +136,13 @@ impl TickBlock {
                 }
                 None => State::Parsed,
             };
+            record.ticker = names.number_of(ticker, || {
+                // A borrowed text lies in the record.
+                let at = ticker.as_ptr().addr() - text.as_ptr().addr();
+                self.tickers.push(narrow(at)..narrow(at + ticker.len()));
+            });
         }
         self.records.push(record);
-        let numbers = parser.numbers().iter();
-        self.numbers
-            .extend(numbers.map(|number| number.unwrap_or(f64::NAN)));
     }
 
     /// How many records there are.
@@ -130,24 +166,56 @@ impl TickBlock {
         }
     }
 
+    /// How many tickers its parsed ticks have.
+    pub(crate) fn tickers(&self) -> usize {
+        self.tickers.len()
+    }
+
+    /// A ticker by its number in the block.
+    pub(crate) fn ticker(&self, number: usize) -> Option<&str> {
+        let place = self.tickers.get(number)?;
+        let text = self.text.get(place.start as usize..place.end as usize)?;
+        std::str::from_utf8(text).ok()
+    }
+
+    /// The parsed ticks from the record at `from` on, up to the first that is to be parsed in its turn.
+    pub(crate) fn run(&self, from: usize, until: usize) -> impl Iterator<Item = BlockTick<'_>> {
+        let until = until.min(self.records.len());
+        let from = from.min(until);
+        let numbers = self.numbers[from * self.width..].chunks_exact(self.width.max(1));
+        let records = self.records[from..until].iter();
+        // Without numbers there are no chunks.
+        let numbers = numbers.chain(std::iter::repeat(&[][..]));
+        let parsed = records
+            .zip(numbers)
+            .take_while(|(record, _)| record.state != State::Raw);
+        parsed.map(|(record, numbers)| BlockTick {
+            ticker: record.ticker as usize,
+            event_time: record.event_time,
+            trade_date: record.date(),
+            numbers,
+        })
+    }
+
     /// The tick, its numbers in `numbers`; `None` when the record is to be parsed in its turn.
-    pub(crate) fn tick(&self, index: usize, numbers: &mut [Option<f64>]) -> Option<Tick<'_>> {
+    pub(crate) fn tick(&self, index: usize, numbers: &mut [f64]) -> Option<Tick<'_>> {
         let record = self.records.get(index)?;
         if record.state == State::Raw || numbers.len() != self.width {
             return None;
         }
-        let own = &self.numbers[index * self.width..(index + 1) * self.width];
-        for (number, own) in numbers.iter_mut().zip(own) {
-            *number = (!own.is_nan()).then_some(*own);
-        }
-        let start = record.ticker as usize;
-        let ticker = &self.text[start..start + usize::from(record.ticker_length)];
+        numbers.copy_from_slice(&self.numbers[index * self.width..(index + 1) * self.width]);
         Some(Tick {
-            ticker: Cow::Borrowed(std::str::from_utf8(ticker).ok()?),
+            ticker: Cow::Borrowed(self.ticker(record.ticker as usize)?),
             event_time: record.event_time,
-            trade_date: (record.state == State::Dated).then_some(record.trade_date),
+            trade_date: record.date(),
             id: None,
         })
+    }
+}
+
+impl Record {
+    fn date(&self) -> Option<Date> {
+        (self.state == State::Dated).then_some(self.trade_date)
     }
 }
 

@@ -3,7 +3,11 @@
 //! Owns what a well-formed tick is. A faster parser stands before this one ([`shape`]) and accepts nothing that this one
 //! doesn't, with the same outcome. What it learns changes only its speed: the same bytes always give the same answer.
 
+mod ahead;
 mod block;
+mod digits;
+mod names;
+pub(crate) mod numbers;
 mod scalar;
 mod shape;
 mod template;
@@ -16,9 +20,12 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use crate::plan::{MAX_ID_BYTES, MAX_TICK_BYTES, MAX_TICKER_BYTES, RecordMapping};
 use crate::row::DeadReason;
 use crate::time::{Date, Micros};
+use ahead::Ahead;
+use numbers::{ABSENT, present};
 use scalar::{Scalar, ScalarSeed, TextSeed, clip};
 use shape::Shapes;
 
+pub(crate) use block::BlockTick;
 pub use block::{MAX_BLOCK_BYTES, TickBlock};
 
 /// A well-formed tick. Its numbers stand in the parser's buffer ([`TickParser::numbers`]).
@@ -69,7 +76,7 @@ enum Role {
 pub struct TickParser {
     roles: Vec<(String, Role)>,
     keys: Vec<String>,
-    numbers: Vec<Option<f64>>,
+    numbers: Vec<f64>,
     volume_index: Option<usize>,
     needs_id: bool,
     mapping: RecordMapping,
@@ -104,7 +111,7 @@ impl TickParser {
         TickParser {
             roles,
             keys: keys.to_vec(),
-            numbers: vec![None; keys.len()],
+            numbers: vec![ABSENT; keys.len()],
             volume_index: keys.iter().position(|key| *key == mapping.volume),
             needs_id: mapping.id.is_some(),
             mapping: mapping.clone(),
@@ -118,7 +125,12 @@ impl TickParser {
     }
 
     /// The numbers of the last tick that parsed, in the order of the keys; `None` where absent or null.
-    pub fn numbers(&self) -> &[Option<f64>] {
+    pub fn numbers(&self) -> impl ExactSizeIterator<Item = Option<f64>> {
+        self.numbers.iter().copied().map(present)
+    }
+
+    /// The same as they are kept: [`ABSENT`] for those that aren't there.
+    pub(crate) fn packed_numbers(&self) -> &[f64] {
         &self.numbers
     }
 
@@ -136,6 +148,16 @@ impl TickParser {
         block.tick(index, &mut self.numbers)
     }
 
+    /// The tick, when it is seen at once what it is; its numbers go into `numbers`, which are [`ABSENT`] otherwise.
+    /// Otherwise [`TickParser::parse`] must be asked.
+    pub(crate) fn read_ahead<'a>(
+        &mut self,
+        data: &'a [u8],
+        numbers: &mut [f64],
+    ) -> Option<Ahead<'a>> {
+        self.shapes.read_ahead(data, numbers)
+    }
+
     /// Parses one tick.
     ///
     /// # Errors
@@ -147,7 +169,7 @@ impl TickParser {
                 format!("{} bytes, allowed are {MAX_TICK_BYTES}", data.len()),
             ));
         }
-        self.numbers.fill(None);
+        self.numbers.fill(ABSENT);
         if let Some(tick) = self.shapes.read(data, self.volume_index, &mut self.numbers) {
             return Ok(tick);
         }
@@ -237,13 +259,13 @@ impl TickParser {
             Role::Volume => {
                 let volume = integer(value)?;
                 if let Some(index) = self.volume_index {
-                    self.numbers[index] = Some(volume);
+                    self.numbers[index] = volume;
                 }
             }
             Role::Number(index) => {
                 let number = number(value)?;
                 if let Some(index) = index {
-                    self.numbers[index] = Some(number);
+                    self.numbers[index] = number;
                 }
             }
         }
@@ -381,7 +403,10 @@ mod tests {
         assert_eq!(tick.ticker, "AAPL");
         assert_eq!(tick.event_time.to_string(), "2024-01-02T15:00:01Z");
         assert_eq!(tick.trade_date, Date::parse("2024-01-02"));
-        assert_eq!(parser.numbers(), [Some(185.64), Some(123.0)]);
+        assert_eq!(
+            parser.numbers().collect::<Vec<_>>(),
+            [Some(185.64), Some(123.0)]
+        );
     }
 
     #[test]
@@ -390,7 +415,7 @@ mod tests {
         let json = r#"{"ticker":"A","timestamp":"2024-01-02T15:00:01","close":1,"volume":null}"#;
         let tick = parser.parse(json.as_bytes()).unwrap();
         assert_eq!(tick.trade_date, None);
-        assert_eq!(parser.numbers(), [Some(1.0), None]);
+        assert_eq!(parser.numbers().collect::<Vec<_>>(), [Some(1.0), None]);
     }
 
     #[test]
@@ -400,7 +425,7 @@ mod tests {
         parser
             .parse(br#"{"ticker":"A","timestamp":"2024-01-02T15:00:01Z"}"#)
             .unwrap();
-        assert_eq!(parser.numbers(), [None, None]);
+        assert_eq!(parser.numbers().collect::<Vec<_>>(), [None, None]);
     }
 
     #[test]
@@ -517,7 +542,7 @@ mod tests {
             .unwrap();
         assert_eq!(tick.ticker, "Ä");
         assert_eq!(tick.id.as_deref(), Some("18446744073709551615"));
-        assert_eq!(parser.numbers(), [Some(2.0)]);
+        assert_eq!(parser.numbers().collect::<Vec<_>>(), [Some(2.0)]);
         let unusable = parser
             .parse(br#"{"s":"A","t":"2024-01-02T15:00:01Z"}"#)
             .unwrap_err();

@@ -9,10 +9,11 @@
 
 use std::borrow::Cow;
 
+use super::ahead::{Ahead, Moments};
+use super::numbers::ABSENT;
 use super::scalar::Scalar;
-use super::template::{Form, Template};
+use super::template::Template;
 use super::{Fields, Role, Tick, TickParser};
-use crate::time::{Date, Micros};
 
 /// Layouts that are kept.
 const MOST_SHAPES: usize = 8;
@@ -33,13 +34,13 @@ const PATIENCE: u32 = 64;
 
 /// Integers up to this are doubles exactly, and scaled by a power of ten up to 10^22 they are rounded once, as a decimal
 /// is (Clinger 1990, "How to read floating point numbers accurately").
-const EXACT: u64 = 1 << 53;
+pub(super) const EXACT: u64 = 1 << 53;
 
 /// So many digits make no more than a `u64` holds.
 const WRAPS_NOT: usize = 19;
 
 /// The powers of ten that are doubles exactly.
-const POWERS: [f64; 23] = [
+pub(super) const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
@@ -51,40 +52,11 @@ pub(super) struct Shapes {
     shapes: Vec<Shape>,
     /// Records in a row that none fitted.
     misses: u32,
-    /// Most ticks are of the day of the one before.
-    day: Day,
+    moments: Moments,
     /// By the records' length, modulo [`LENGTHS`]; the one that fitted last comes first.
     templates: Vec<Vec<Template>>,
     /// Records that a shape read and no template.
     without_template: u32,
-}
-
-/// A date as it stands in a text, and what it is.
-#[derive(Clone, Copy, Debug, Default)]
-struct Day {
-    text: [u8; 10],
-    date: Option<Date>,
-}
-
-impl Day {
-    fn date(&mut self, text: &[u8]) -> Option<Date> {
-        if self.text != *text {
-            let date = Date::parse(std::str::from_utf8(text).ok()?)?;
-            self.text = text.try_into().ok()?;
-            self.date = Some(date);
-        }
-        self.date
-    }
-
-    fn instant(&mut self, text: &[u8]) -> Option<Micros> {
-        if let Some((date, time)) = text.split_first_chunk::<10>()
-            && let Some(date) = self.date(date)
-            && let Some(instant) = date.at(time)
-        {
-            return Some(instant);
-        }
-        Micros::parse(std::str::from_utf8(text).ok()?)
-    }
 }
 
 /// One layout: text that is the same in each record, and a field after each piece of it but the last.
@@ -112,49 +84,49 @@ pub(super) enum Kind {
 }
 
 impl Shapes {
-    /// The tick, when a shape fits; its numbers in `numbers`, which are empty otherwise.
+    /// The tick, when a shape fits; its numbers in `numbers`, which are as before otherwise.
     pub(super) fn read<'a>(
         &mut self,
         data: &'a [u8],
         volume: Option<usize>,
-        numbers: &mut [Option<f64>],
+        numbers: &mut [f64],
     ) -> Option<Tick<'a>> {
-        if let Some(tick) = self.read_by_template(data, volume, numbers) {
-            return Some(tick);
+        if let Some(ahead) = self.read_ahead(data, numbers) {
+            return tick_of_ahead(&ahead);
         }
         for index in 0..self.shapes.len() {
             let shape = &self.shapes[index];
-            if let Some(tick) = shape.read(data, volume, numbers, &mut self.day) {
+            if let Some(tick) = shape.read(data, volume, numbers, &mut self.moments) {
                 self.misses = 0;
                 self.shapes[..=index].rotate_right(1);
-                self.learn_template(data);
+                self.learn_template(data, volume);
                 return Some(tick);
             }
-            numbers.fill(None);
+            numbers.fill(ABSENT);
         }
         None
     }
 
-    fn read_by_template<'a>(
+    /// The same by templates only.
+    pub(super) fn read_ahead<'a>(
         &mut self,
         data: &'a [u8],
-        volume: Option<usize>,
-        numbers: &mut [Option<f64>],
-    ) -> Option<Tick<'a>> {
+        numbers: &mut [f64],
+    ) -> Option<Ahead<'a>> {
         let list = self.templates.get_mut(data.len() % LENGTHS)?;
         let index = list.iter().position(|template| template.fits(data))?;
         if index > 0 {
             list[..=index].rotate_right(1);
         }
-        let tick = read_places(&list[0], data, volume, numbers, &mut self.day);
-        if tick.is_none() {
-            numbers.fill(None);
+        let ahead = list[0].read(data, &mut self.moments, numbers);
+        if ahead.is_none() {
+            numbers.fill(ABSENT);
         }
-        tick
+        ahead
     }
 
     /// Makes a template of a record that the first shape has read.
-    fn learn_template(&mut self, data: &[u8]) {
+    fn learn_template(&mut self, data: &[u8], volume: Option<usize>) {
         if self.templates.is_empty() {
             self.templates.resize_with(LENGTHS, Vec::new);
         }
@@ -167,7 +139,7 @@ impl Shapes {
         if let Some(template) = self
             .shapes
             .first()
-            .and_then(|shape| Template::of(shape, data))
+            .and_then(|shape| Template::of(shape, data, volume))
         {
             list.truncate(MOST_TEMPLATES - 1);
             list.insert(0, template);
@@ -253,8 +225,8 @@ impl Shape {
         &self,
         data: &'a [u8],
         volume: Option<usize>,
-        numbers: &mut [Option<f64>],
-        day: &mut Day,
+        numbers: &mut [f64],
+        moments: &mut Moments,
     ) -> Option<Tick<'a>> {
         let mut rest = data;
         let mut fields = Fields::default();
@@ -265,7 +237,7 @@ impl Shape {
                     let (text, after) = plain_text(rest)?;
                     rest = after;
                     for role in &field.roles {
-                        give_text(*role, text, day, &mut fields)?;
+                        give_text(*role, text, moments, &mut fields)?;
                     }
                 }
                 Kind::Number => {
@@ -295,35 +267,18 @@ fn tick_of(fields: Fields<'_>) -> Option<Tick<'_>> {
     })
 }
 
-/// Reads a record that fits a template.
-fn read_places<'a>(
-    template: &Template,
-    data: &'a [u8],
-    volume: Option<usize>,
-    numbers: &mut [Option<f64>],
-    day: &mut Day,
-) -> Option<Tick<'a>> {
-    let mut fields = Fields::default();
-    for place in &template.fields {
-        let token = data.get(place.start..place.start + place.length)?;
-        match place.form {
-            Form::Text => {
-                if !is_plain(token) {
-                    return None;
-                }
-                for role in &place.roles {
-                    give_text(*role, token, day, &mut fields)?;
-                }
-            }
-            Form::Number { .. } => {
-                let number = place.number(token)?;
-                for role in &place.roles {
-                    number.give(*role, token, volume, numbers, &mut fields)?;
-                }
-            }
-        }
-    }
-    tick_of(fields)
+/// The texts are ASCII.
+fn tick_of_ahead<'a>(ahead: &Ahead<'a>) -> Option<Tick<'a>> {
+    let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok().map(Cow::Borrowed);
+    Some(Tick {
+        ticker: text(ahead.ticker)?,
+        event_time: ahead.event_time,
+        trade_date: ahead.trade_date,
+        id: match ahead.id {
+            Some(id) => Some(text(id)?),
+            None => None,
+        },
+    })
 }
 
 /// A text of printable ASCII without escapes, up to its closing quote, and what follows, the quote included.
@@ -334,13 +289,18 @@ fn plain_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// True when there is nothing but printable ASCII, and neither a quote nor a backslash.
-fn is_plain(text: &[u8]) -> bool {
+pub(super) fn is_plain(text: &[u8]) -> bool {
     // All bytes, and no way out before: so it is done many at a time.
     let is_odd = |byte: &u8| !(0x20..0x80).contains(byte) | (*byte == b'\\') | (*byte == b'"');
     !text.iter().fold(false, |odd, byte| odd | is_odd(byte))
 }
 
-fn give_text<'a>(role: Role, text: &'a [u8], day: &mut Day, fields: &mut Fields<'a>) -> Option<()> {
+fn give_text<'a>(
+    role: Role,
+    text: &'a [u8],
+    moments: &mut Moments,
+    fields: &mut Fields<'a>,
+) -> Option<()> {
     let scalar = || {
         std::str::from_utf8(text)
             .ok()
@@ -348,8 +308,8 @@ fn give_text<'a>(role: Role, text: &'a [u8], day: &mut Day, fields: &mut Fields<
     };
     match role {
         Role::Ticker => fields.ticker = Some(super::ticker(&scalar()?).ok()?),
-        Role::EventTime => fields.event_time = Some(day.instant(text)?),
-        Role::TradeDate => fields.trade_date = Some(day.date(text)?),
+        Role::EventTime => fields.event_time = Some(moments.instant(text)?),
+        Role::TradeDate => fields.trade_date = Some(moments.date(text)?),
         Role::Id => fields.id = Some(super::id(&scalar()?).ok()?),
         Role::Volume | Role::Number(_) => return None,
     }
@@ -360,22 +320,12 @@ fn give_text<'a>(role: Role, text: &'a [u8], day: &mut Day, fields: &mut Fields<
 pub(super) struct Number {
     pub(super) negative: bool,
     /// Its digits without the point; more than [`EXACT`] when there are too many.
-    digits: u64,
+    pub(super) digits: u64,
     /// Digits after the point; `None` without a point.
     pub(super) decimals: Option<usize>,
 }
 
 impl Number {
-    /// The number of `digits` with `whole` of them before the point.
-    pub(super) fn of(negative: bool, digits: u64, whole: usize, decimals: Option<usize>) -> Self {
-        let fits = whole + decimals.unwrap_or(0) <= WRAPS_NOT;
-        Number {
-            negative,
-            digits: if fits { digits } else { u64::MAX },
-            decimals,
-        }
-    }
-
     /// The number, and what follows it. An exponent is what follows: no shape has one there.
     pub(super) fn read(bytes: &[u8]) -> Option<(Self, &[u8])> {
         let (negative, mut rest) = match bytes.split_first()? {
@@ -416,18 +366,18 @@ impl Number {
         role: Role,
         token: &'a [u8],
         volume: Option<usize>,
-        numbers: &mut [Option<f64>],
+        numbers: &mut [f64],
         fields: &mut Fields<'a>,
     ) -> Option<()> {
         match role {
             Role::Number(None) => {
                 self.value()?;
             }
-            Role::Number(Some(index)) => *numbers.get_mut(index)? = Some(self.value()?),
+            Role::Number(Some(index)) => *numbers.get_mut(index)? = self.value()?,
             Role::Volume => {
                 let value = self.value().filter(|value| value.fract() == 0.0)?;
                 if let Some(index) = volume {
-                    *numbers.get_mut(index)? = Some(value);
+                    *numbers.get_mut(index)? = value;
                 }
             }
             Role::Id => {

@@ -26,7 +26,7 @@ fn outcome(parser: &mut TickParser, data: &[u8]) -> Outcome {
     let tick = parser.parse(data)?;
     let (ticker, id) = (tick.ticker.to_string(), tick.id.map(|id| id.to_string()));
     let (at, date) = (tick.event_time.0, tick.trade_date);
-    let numbers = parser.numbers().iter();
+    let numbers = parser.numbers();
     let numbers = numbers.map(|number| number.map(f64::to_bits)).collect();
     Ok((ticker, at, date, id, numbers))
 }
@@ -43,7 +43,7 @@ const PLAIN: &str = r#"{"ticker":"AAPL","timestamp":"2024-01-02T15:00:01.5Z","da
 fn is_read_by_shape(first: &str, second: &str) -> bool {
     let mut parser = parser();
     parser.parse(first.as_bytes()).unwrap();
-    let (volume, mut numbers) = (parser.volume_index, vec![None; 3]);
+    let (volume, mut numbers) = (parser.volume_index, vec![f64::NAN; 3]);
     let read = parser.shapes.read(second.as_bytes(), volume, &mut numbers);
     read.is_some()
 }
@@ -69,12 +69,9 @@ fn is_read_by_template(first: &str, second: &str) -> bool {
     for _ in 0..2 {
         parser.parse(first.as_bytes()).unwrap();
     }
-    let (volume, mut numbers) = (parser.volume_index, vec![None; 3]);
+    let mut numbers = vec![f64::NAN; 3];
     let data = second.as_bytes();
-    let by_template = parser
-        .shapes
-        .read_by_template(data, volume, &mut numbers)
-        .is_some();
+    let by_template = parser.read_ahead(data, &mut numbers).is_some();
     assert_eq!(outcome(&mut parser, data), strictly(data), "{second}");
     by_template
 }

@@ -224,7 +224,7 @@ fn parsed(ticks: &[String]) -> Vec<String> {
             let date = tick.trade_date.map(|date| date.to_string());
             format!("{} {} {date:?}", tick.ticker, tick.event_time)
         });
-        let numbers = parser.numbers().to_vec();
+        let numbers = parser.numbers().collect::<Vec<_>>();
         found.map_or_else(
             |dead| dead.reason.to_string(),
             |text| format!("{text} {numbers:?}"),
