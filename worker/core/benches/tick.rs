@@ -1,5 +1,6 @@
 //! `make bench-tick`: what a tick costs the core, parsed and counted. Figures, not assertions.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -7,10 +8,10 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use stockstream_core::checkpoint::Checkpoint;
 use stockstream_core::hash::HashRange;
-use stockstream_core::plan::{MaxAhead, Plan};
+use stockstream_core::plan::{Aggregate, Function, MaxAhead, Plan};
 use stockstream_core::sequence::{Position, SequenceNumber};
-use stockstream_core::state::{RecordMeta, ShardState};
-use stockstream_core::tick::TickParser;
+use stockstream_core::state::{ParsedRecords, RecordMeta, ShardState};
+use stockstream_core::tick::{TickBlock, TickParser};
 use stockstream_core::time::{Micros, Monotonic};
 
 fn main() {
@@ -84,5 +85,85 @@ fn parse_and_count(bencher: Bencher<'_, '_>, odd: bool) {
                 state.apply(&meta, tick, Monotonic(0));
             }
             Some(state)
+        });
+}
+
+/// Six figures of one minute, over four of a record's numbers, as `make bench` asks for them.
+fn six() -> Arc<Plan> {
+    let aggregate = |name: &str, function, field: &str| Aggregate {
+        name: name.into(),
+        function,
+        field: field.into(),
+    };
+    Arc::new(Plan {
+        aggregates: vec![
+            aggregate("avg_close", Function::Avg, "close"),
+            aggregate("last_close", Function::Last, "close"),
+            aggregate("ticks", Function::Count, "close"),
+            aggregate("volume", Function::Sum, "volume"),
+            aggregate("low", Function::Min, "low"),
+            aggregate("high", Function::Max, "high"),
+        ],
+        keyed_by_ticker: false,
+        max_ahead: MaxAhead::Unbounded,
+        idle_timeout: None,
+        ..Plan::default()
+    })
+}
+
+fn state(plan: &Arc<Plan>) -> Option<ShardState> {
+    let checkpoint = Checkpoint::before_first(
+        "bench",
+        "k1",
+        "shard",
+        HashRange::ALL,
+        Position::TrimHorizon,
+    );
+    ShardState::restore(plan.clone(), &checkpoint, Monotonic(0)).ok()
+}
+
+/// The ticks as one text, and where each stands.
+fn text() -> (Bytes, Vec<Range<usize>>) {
+    let (mut text, mut places) = (Vec::new(), Vec::new());
+    for tick in ticks(false) {
+        places.push(text.len()..text.len() + tick.len());
+        text.extend_from_slice(&tick);
+        text.push(b'\n');
+    }
+    (Bytes::from(text), places)
+}
+
+/// A piece of a file, parsed ahead of its turn.
+#[divan::bench]
+fn parse_ahead(bencher: Bencher<'_, '_>) {
+    let (text, places) = text();
+    let Some(mut parser) = state(&six()).map(|state| state.parser()) else {
+        return;
+    };
+    bencher
+        .counter(ItemsCount::new(TICKS))
+        .bench_local(|| TickBlock::parse(&mut parser, text.clone(), places.iter().cloned()));
+}
+
+/// The same piece, counted.
+#[divan::bench]
+fn count_ahead(bencher: Bencher<'_, '_>) {
+    let ((text, places), plan) = (text(), six());
+    let records = || {
+        let state = state(&plan)?;
+        let mut parser = state.parser();
+        let block = TickBlock::parse(&mut parser, text.clone(), places.iter().cloned());
+        let arrival = Micros(1_704_205_800_000_000);
+        Some((state, ParsedRecords::new(block, 1, arrival, 0)))
+    };
+    bencher
+        .counter(ItemsCount::new(TICKS))
+        .with_inputs(records)
+        .bench_local_values(|input| {
+            let (mut state, mut records) = input?;
+            while !records.is_done() {
+                state.apply_parsed(&mut records, TICKS, Monotonic(0));
+            }
+            Some((state, records))
         });
 }

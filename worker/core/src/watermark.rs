@@ -58,7 +58,9 @@ impl Watermark {
             return false;
         }
         self.own = Some(to);
-        self.floors.retain(|floor| floor.watermark > to);
+        if !self.floors.is_empty() {
+            self.floors.retain(|floor| floor.watermark > to);
+        }
         true
     }
 

@@ -36,6 +36,8 @@ struct Ticker {
     close: Option<f64>,
     /// Event time of the tick that gave the close; of the newest one while none had any.
     newest: Micros,
+    /// The newest of its open windows, if any: its end, and where it stands.
+    newest_open: Option<(Micros, u32)>,
     /// Its open windows by their end, and where they stand.
     open: Vec<(Micros, u32)>,
     /// Ids of its open windows.
@@ -192,9 +194,10 @@ impl WindowTable {
         self.open += 1;
         self.first_end = self.first_end.min(end);
         self.by_end.entry(end).or_default().push(index);
-        let open = &mut self.tickers[index as usize].open;
-        let at = open.partition_point(|(other, _)| *other < end);
-        open.insert(at, (end, place));
+        let ticker = &mut self.tickers[index as usize];
+        let at = ticker.open.partition_point(|(other, _)| *other < end);
+        ticker.open.insert(at, (end, place));
+        ticker.newest_open = ticker.open.last().copied();
     }
 
     /// What the table knows of a ticker.
@@ -446,6 +449,7 @@ impl WindowTable {
             return; // never: it is listed under this end
         };
         let (_, place) = ticker.open.remove(at);
+        ticker.newest_open = ticker.open.last().copied();
         let window = &mut self.windows[place as usize];
         self.ids -= window.ids.len();
         for id in std::mem::take(&mut window.ids) {
@@ -570,6 +574,7 @@ impl WindowTable {
             hash,
             close: None,
             newest: Micros(i64::MIN),
+            newest_open: None,
             open: Vec::new(),
             ids: Set::default(),
             ticks: 0,
@@ -589,8 +594,8 @@ impl Ticker {
     /// Where its open window with this end stands.
     fn open_at(&self, end: Micros) -> Option<u32> {
         // Most ticks belong to the newest.
-        match self.open.last() {
-            Some((newest, place)) if *newest == end => Some(*place),
+        match self.newest_open {
+            Some((newest, place)) if newest == end => Some(place),
             _ => {
                 let at = self.open.binary_search_by_key(&end, |(end, _)| *end).ok()?;
                 Some(self.open[at].1)

@@ -3,8 +3,7 @@
 //! Owns the memory of the last minute and day, which most ticks share with the one before. Must never give another instant
 //! than [`Micros::parse`], or another date than [`Date::parse`].
 
-use super::digits::eight;
-use super::shape::is_plain;
+use super::digits::{eight, is_plain};
 use crate::time::{Date, Micros};
 
 /// A tick whose texts are plain: printable ASCII without escapes, of an allowed length.
@@ -33,10 +32,10 @@ pub(super) struct Moments {
 impl Moments {
     /// The date; `None` when the text is none.
     pub(super) fn date(&mut self, text: &[u8]) -> Option<Date> {
+        let text: &[u8; 10] = text.try_into().ok()?;
         if self.day != *text || self.date.is_none() {
-            let date = Date::parse(std::str::from_utf8(text).ok()?)?;
-            self.day = text.try_into().ok()?;
-            self.date = Some(date);
+            self.date = Some(Date::parse(std::str::from_utf8(text).ok()?)?);
+            self.day = *text;
         }
         self.date
     }

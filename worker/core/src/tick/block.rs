@@ -19,8 +19,11 @@ use crate::time::{Date, Micros};
 pub struct TickBlock {
     text: Bytes,
     records: Vec<Record>,
-    /// Where the tickers stand that its ticks have, each once.
-    tickers: Vec<Range<u32>>,
+    /// The tickers that its ticks have, each once; one after the other in a text of their own, since the block's is far
+    /// away by the time they are looked up.
+    names: String,
+    /// Where each ends there.
+    tickers: Vec<u32>,
     /// The numbers of every record, as many as the parser keeps.
     numbers: Vec<f64>,
     width: usize,
@@ -75,6 +78,7 @@ impl TickBlock {
             records: Vec::with_capacity(text.len() / 128),
             numbers: Vec::with_capacity(text.len() / 128 * width),
             text: Bytes::new(),
+            names: String::new(),
             tickers: Vec::new(),
             width,
         };
@@ -137,9 +141,9 @@ impl TickBlock {
                 None => State::Parsed,
             };
             record.ticker = names.number_of(ticker, || {
-                // A borrowed text lies in the record.
-                let at = ticker.as_ptr().addr() - text.as_ptr().addr();
-                self.tickers.push(narrow(at)..narrow(at + ticker.len()));
+                // It is UTF-8: the parsers have looked.
+                self.names.push_str(&String::from_utf8_lossy(ticker));
+                self.tickers.push(narrow(self.names.len()));
             });
         }
         self.records.push(record);
@@ -173,27 +177,29 @@ impl TickBlock {
 
     /// A ticker by its number in the block.
     pub(crate) fn ticker(&self, number: usize) -> Option<&str> {
-        let place = self.tickers.get(number)?;
-        let text = self.text.get(place.start as usize..place.end as usize)?;
-        std::str::from_utf8(text).ok()
+        let begin = match number.checked_sub(1) {
+            Some(before) => *self.tickers.get(before)?,
+            None => 0,
+        };
+        let end = *self.tickers.get(number)?;
+        self.names.get(begin as usize..end as usize)
     }
 
     /// The parsed ticks from the record at `from` on, up to the first that is to be parsed in its turn.
     pub(crate) fn run(&self, from: usize, until: usize) -> impl Iterator<Item = BlockTick<'_>> {
         let until = until.min(self.records.len());
         let from = from.min(until);
-        let numbers = self.numbers[from * self.width..].chunks_exact(self.width.max(1));
+        let mut numbers = &self.numbers[from * self.width..until * self.width];
         let records = self.records[from..until].iter();
-        // Without numbers there are no chunks.
-        let numbers = numbers.chain(std::iter::repeat(&[][..]));
-        let parsed = records
-            .zip(numbers)
-            .take_while(|(record, _)| record.state != State::Raw);
-        parsed.map(|(record, numbers)| BlockTick {
-            ticker: record.ticker as usize,
-            event_time: record.event_time,
-            trade_date: record.date(),
-            numbers,
+        records.map_while(move |record| {
+            let (own, others) = numbers.split_at(self.width);
+            numbers = others;
+            (record.state != State::Raw).then(|| BlockTick {
+                ticker: record.ticker as usize,
+                event_time: record.event_time,
+                trade_date: record.date(),
+                numbers: own,
+            })
         })
     }
 

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 use super::ahead::{Ahead, Moments};
+use super::digits::is_plain;
 use super::numbers::ABSENT;
 use super::scalar::Scalar;
 use super::template::Template;
@@ -99,7 +100,7 @@ impl Shapes {
             if let Some(tick) = shape.read(data, volume, numbers, &mut self.moments) {
                 self.misses = 0;
                 self.shapes[..=index].rotate_right(1);
-                self.learn_template(data, volume);
+                self.learn_template(data, volume, numbers.len());
                 return Some(tick);
             }
             numbers.fill(ABSENT);
@@ -126,7 +127,7 @@ impl Shapes {
     }
 
     /// Makes a template of a record that the first shape has read.
-    fn learn_template(&mut self, data: &[u8], volume: Option<usize>) {
+    fn learn_template(&mut self, data: &[u8], volume: Option<usize>, numbers: usize) {
         if self.templates.is_empty() {
             self.templates.resize_with(LENGTHS, Vec::new);
         }
@@ -139,7 +140,7 @@ impl Shapes {
         if let Some(template) = self
             .shapes
             .first()
-            .and_then(|shape| Template::of(shape, data, volume))
+            .and_then(|shape| Template::of(shape, data, volume, numbers))
         {
             list.truncate(MOST_TEMPLATES - 1);
             list.insert(0, template);
@@ -286,13 +287,6 @@ fn plain_text(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'"')?;
     let (text, after) = bytes.split_at(end);
     is_plain(text).then_some((text, after))
-}
-
-/// True when there is nothing but printable ASCII, and neither a quote nor a backslash.
-pub(super) fn is_plain(text: &[u8]) -> bool {
-    // All bytes, and no way out before: so it is done many at a time.
-    let is_odd = |byte: &u8| !(0x20..0x80).contains(byte) | (*byte == b'\\') | (*byte == b'"');
-    !text.iter().fold(false, |odd, byte| odd | is_odd(byte))
 }
 
 fn give_text<'a>(

@@ -6,18 +6,21 @@
 
 use super::Role;
 use super::ahead::{Ahead, Moments};
-use super::digits::upto_eight;
-use super::shape::{EXACT, Field, Kind, Number, POWERS, Shape, is_plain};
+use super::digits::{Last, is_plain};
+use super::shape::{EXACT, Field, Kind, Number, POWERS, Shape};
 use crate::plan::{MAX_ID_BYTES, MAX_TICKER_BYTES};
 
 /// A record of one length, with every field at a place of its own.
 #[derive(Debug)]
 pub(super) struct Template {
     length: usize,
-    /// Eight bytes at a time; the last eight may overlap those before.
-    words: Vec<Word>,
+    /// Its bytes, eight at a time, and which of them are the same in every record. The last eight may overlap those before.
+    words: Vec<u64>,
+    masks: Vec<u64>,
     last: Word,
     steps: Vec<Step>,
+    /// What each of the numbers that are kept is divided by: they are read as integers, and divided together.
+    divisors: Vec<f64>,
 }
 
 /// Eight bytes of a record: those under the mask are the same in every one.
@@ -74,11 +77,21 @@ struct Digits {
     whole: usize,
     /// Digits after it, if there is one.
     decimals: Option<usize>,
+    /// The power of ten of a number's last digit before the point; negative of a negative number.
+    divisor: f64,
+    /// When it has no more than eight bytes, without its sign.
+    word: Option<Last>,
 }
 
 impl Template {
     /// The template of a record that the shape reads; `None` when it is too short to pay.
-    pub(super) fn of(shape: &Shape, record: &[u8], volume: Option<usize>) -> Option<Self> {
+    pub(super) fn of(
+        shape: &Shape,
+        record: &[u8],
+        volume: Option<usize>,
+        numbers: usize,
+    ) -> Option<Self> {
+        let mut divisors = vec![1.0; numbers];
         let (mut steps, mut varies, mut at) = (Vec::new(), vec![false; record.len()], 0);
         for field in &shape.fields {
             at += field.before.len();
@@ -88,26 +101,33 @@ impl Template {
                 Kind::Number => {
                     let (number, after) = Number::read(rest)?;
                     let length = rest.len() - after.len();
-                    (length, Some(Digits::of(&number, length)))
+                    (length, Some(Digits::of(&number, length)?))
                 }
             };
             for (byte, varies) in rest.iter().zip(&mut varies[at..]).take(length) {
                 *varies = digits.is_none() || byte.is_ascii_digit();
             }
             let (start, end) = (at, at + length);
-            steps.extend(whats(field, digits, volume)?.map(|what| Step { start, end, what }));
+            for what in whats(field, digits, volume)? {
+                if let What::Number(digits, Some(index)) | What::Volume(digits, Some(index)) = &what
+                {
+                    *divisors.get_mut(*index)? = digits.divisor;
+                }
+                steps.push(Step { start, end, what });
+            }
             at = end;
         }
         let (words, _) = record.as_chunks::<8>();
         let (masks, _) = varies.as_chunks::<8>();
         let words = words.iter().zip(masks);
+        let words = words.map(|(bytes, varies)| Word::of(*bytes, *varies));
         Some(Template {
             length: record.len(),
-            words: words
-                .map(|(bytes, varies)| Word::of(*bytes, *varies))
-                .collect(),
+            words: words.clone().map(|word| word.bytes).collect(),
+            masks: words.map(|word| word.mask).collect(),
             last: Word::of(*record.last_chunk()?, *varies.last_chunk()?),
             steps,
+            divisors,
         })
     }
 
@@ -117,11 +137,12 @@ impl Template {
             return false;
         };
         let (words, _) = record.as_chunks::<8>();
+        let own = self.words.iter().zip(&self.masks);
         let difference = words
             .iter()
-            .zip(&self.words)
-            .fold(self.last.difference(*last), |all, (bytes, word)| {
-                all | word.difference(*bytes)
+            .zip(own)
+            .fold(self.last.difference(*last), |all, (bytes, (word, mask))| {
+                all | ((u64::from_le_bytes(*bytes) & mask) ^ word)
             });
         difference == 0
     }
@@ -136,46 +157,51 @@ impl Template {
         let (mut ticker, mut event_time, mut trade_date, mut id) = (None, None, None, None);
         for Step { start, end, what } in &self.steps {
             let (start, end) = (*start, *end);
-            let token = record.get(start..end)?;
-            match *what {
+            let token = || record.get(start..end);
+            match what {
                 What::Text => {
-                    if !is_plain(token) {
+                    if !is_plain(token()?) {
                         return None;
                     }
                 }
                 What::Ticker => {
+                    let token = token()?;
                     let fits = (1..=MAX_TICKER_BYTES).contains(&token.len());
                     ticker = Some((fits && is_plain(token)).then_some(token)?);
                 }
-                What::EventTime => event_time = Some(moments.instant(token)?),
-                What::TradeDate => trade_date = Some(moments.date(token)?),
+                What::EventTime => event_time = Some(moments.instant(token()?)?),
+                What::TradeDate => trade_date = Some(moments.date(token()?)?),
                 What::Id => {
+                    let token = token()?;
                     let fits = (1..=MAX_ID_BYTES).contains(&token.len());
                     id = Some((fits && is_plain(token)).then_some(token)?);
                 }
                 What::Digits(digits) => drop(digits.read(record, start, end)?),
                 What::Number(digits, index) => {
-                    let value = digits.value(record, start, end)?;
-                    if let Some(index) = index {
-                        *numbers.get_mut(index)? = value;
+                    let undivided = digits.undivided(record, start, end)?;
+                    if let Some(index) = *index {
+                        *numbers.get_mut(index)? = undivided;
                     }
                 }
                 What::Volume(digits, index) => {
-                    let value = digits.value(record, start, end)?;
-                    if digits.decimals.is_some() && value.fract() != 0.0 {
+                    let undivided = digits.undivided(record, start, end)?;
+                    if digits.decimals.is_some() && (undivided / digits.divisor).fract() != 0.0 {
                         return None;
                     }
-                    if let Some(index) = index {
-                        *numbers.get_mut(index)? = value;
+                    if let Some(index) = *index {
+                        *numbers.get_mut(index)? = undivided;
                     }
                 }
                 What::NumberAsId(digits) => {
                     if digits.read(record, start, end)? > EXACT {
                         return None;
                     }
-                    id = Some(token);
+                    id = Some(token()?);
                 }
             }
+        }
+        for (number, divisor) in numbers.iter_mut().zip(&self.divisors) {
+            *number /= divisor;
         }
         Some(Ahead {
             ticker: ticker?,
@@ -214,47 +240,47 @@ fn whats(
 }
 
 impl Digits {
-    fn of(number: &Number, length: usize) -> Self {
+    /// `None` when the power of ten is no double.
+    fn of(number: &Number, length: usize) -> Option<Self> {
+        let decimals = number.decimals.unwrap_or(0);
         let point = usize::from(number.decimals.is_some());
-        let others = usize::from(number.negative) + point + number.decimals.unwrap_or(0);
-        Digits {
+        let whole = length - usize::from(number.negative) - point - decimals;
+        let scale = *POWERS.get(decimals)?;
+        Some(Digits {
             negative: number.negative,
-            whole: length - others,
+            whole,
             decimals: number.decimals,
-        }
+            divisor: if number.negative { -scale } else { scale },
+            word: Last::new(whole, number.decimals),
+        })
     }
 
     /// The digits that stand here, without the point; more than [`EXACT`] when there are too many. `None` when there is
     /// anything else, or a zero before other digits.
-    fn read(self, record: &[u8], start: usize, end: usize) -> Option<u64> {
-        let decimals = self.decimals.unwrap_or(0);
+    #[inline]
+    fn read(&self, record: &[u8], start: usize, end: usize) -> Option<u64> {
         let first = start + usize::from(self.negative);
         if self.whole > 1 && record.get(first) == Some(&b'0') {
             return None;
         }
-        if self.whole > 8 || decimals > 8 {
-            let (number, after) = Number::read(record.get(start..end)?)?;
-            return (after.is_empty() && number.decimals == self.decimals).then_some(number.digits);
+        match &self.word {
+            Some(word) => word.read(record, end),
+            None => {
+                let (number, after) = Number::read(record.get(start..end)?)?;
+                let same = after.is_empty() && number.decimals == self.decimals;
+                same.then_some(number.digits)
+            }
         }
-        let whole = upto_eight(record, first + self.whole, self.whole)?;
-        if decimals == 0 {
-            return Some(whole);
-        }
-        let fraction = upto_eight(record, end, decimals)?;
-        Some(whole * 10u64.pow(u32::try_from(decimals).ok()?) + fraction)
     }
 
-    fn value(self, record: &[u8], start: usize, end: usize) -> Option<f64> {
+    /// The same as a double, still to be divided.
+    #[inline]
+    fn undivided(&self, record: &[u8], start: usize, end: usize) -> Option<f64> {
         let digits = self.read(record, start, end)?;
         if digits > EXACT {
             return None;
         }
         #[allow(clippy::cast_precision_loss, reason = "at most 2^53")]
-        let whole = digits as f64;
-        let value = match self.decimals {
-            Some(decimals) => whole / POWERS.get(decimals)?,
-            None => whole,
-        };
-        Some(if self.negative { -value } else { value })
+        Some(digits as f64)
     }
 }

@@ -100,13 +100,14 @@ impl Blob {
                 self.entry.last_modified
             )));
         }
-        let mut bytes = vec![0; length];
+        // Not `read_exact`, which wants its target written beforehand.
+        let mut bytes = Vec::with_capacity(length);
         file.seek(SeekFrom::Start(offset))
-            .and_then(|_| file.read_exact(&mut bytes))
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::UnexpectedEof => self.changed("it became shorter".to_owned()),
-                _ => self.read_error(offset, error),
-            })?;
+            .and_then(|_| file.take(length as u64).read_to_end(&mut bytes))
+            .map_err(|error| self.read_error(offset, error))?;
+        if bytes.len() < length {
+            return Err(self.changed("it became shorter".to_owned()));
+        }
         Ok(Bytes::from(bytes))
     }
 
