@@ -517,9 +517,9 @@ proptest! {
                     let meta = RecordMeta { sequence: number.into(), arrival };
                     let data = Bytes::from(raw.json());
                     // Parsed ahead or in its turn: it makes no difference.
-                    if number % 3 == 0 {
-                        let whole = std::iter::once(0..data.len());
-                        let block = TickBlock::parse(&mut driven.state.parser(), data, whole);
+                    // An empty record is none in a file.
+                    if number % 3 == 0 && !data.is_empty() {
+                        let block = TickBlock::parse(&mut driven.state.parser(), data, |text, at| (at..text.len(), text.len()));
                         let mut records = ParsedRecords::new(block, number, arrival, 0);
                         driven.state.apply_parsed(&mut records, 1, Monotonic(now));
                     } else {

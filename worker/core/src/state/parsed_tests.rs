@@ -55,6 +55,12 @@ fn plan(max_ahead: MaxAhead, open_windows: usize) -> Arc<Plan> {
     Arc::new(plan)
 }
 
+fn line_at(text: &[u8], at: usize) -> (std::ops::Range<usize>, usize) {
+    let length = text[at..].iter().position(|byte| *byte == b'\n');
+    let end = length.map_or(text.len(), |length| at + length);
+    (at..end, end + 1)
+}
+
 fn checkpoint(state: &ShardState) -> Checkpoint {
     let mut checkpoint = empty_checkpoint();
     state.write_to(&mut checkpoint);
@@ -79,13 +85,7 @@ proptest! {
         let (mut ahead, mut in_turn) = (restore(), restore());
 
         let text = Bytes::from(lines.join("\n"));
-        let mut begin = 0;
-        let places = lines.iter().map(|line| {
-            let place = begin..begin + line.len();
-            begin += line.len() + 1;
-            place
-        });
-        let block = TickBlock::parse(&mut ahead.parser(), text, places);
+        let block = TickBlock::parse(&mut ahead.parser(), text, line_at);
         let mut records = ParsedRecords::new(block, 1, arrival, 0);
         let (mut applied, now) = (0, Monotonic(7));
         while !records.is_done() {

@@ -50,6 +50,13 @@ enum State {
     Dated,
 }
 
+/// What a record gives that was parsed.
+struct Parsed<'a> {
+    ticker: &'a [u8],
+    event_time: Micros,
+    trade_date: Option<Date>,
+}
+
 /// A parsed tick of a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockTick<'a> {
@@ -64,13 +71,15 @@ pub(crate) struct BlockTick<'a> {
 pub const MAX_BLOCK_BYTES: usize = 1 << 30;
 
 impl TickBlock {
-    /// Parses the records that stand at `places` in `text`. What a record is doesn't depend on those around it.
+    /// Parses the records of a text of lines. What a record is doesn't depend on those around it.
     ///
-    /// Places beyond the text or beyond [`MAX_BLOCK_BYTES`] are cut.
+    /// `line` is given the text and where a line begins, and says where its record stands (nowhere, if it is empty) and
+    /// where the next line begins. It is asked only where the next tick isn't seen at once. What lies beyond
+    /// [`MAX_BLOCK_BYTES`] is cut.
     pub fn parse(
         parser: &mut TickParser,
         text: Bytes,
-        places: impl Iterator<Item = Range<usize>>,
+        line: impl Fn(&[u8], usize) -> (Range<usize>, usize),
     ) -> Self {
         let text = text.slice(..text.len().min(MAX_BLOCK_BYTES));
         let width = parser.packed_numbers().len();
@@ -82,47 +91,52 @@ impl TickBlock {
             tickers: Vec::new(),
             width,
         };
-        let mut names = Names::default();
-        for place in places {
-            let end = place.end.min(text.len());
-            let start = place.start.min(end);
-            block.add(parser, &mut names, &text, start..end);
+        let (mut names, mut at) = (Names::default(), 0);
+        while at < text.len() {
+            let begun = block.numbers.len();
+            block.numbers.resize(begun + width, ABSENT);
+            let own = &mut block.numbers[begun..];
+            if let Some((ahead, length)) = parser.read_line(&text[at..], own) {
+                let tick = ahead.id.is_none().then_some(Parsed {
+                    ticker: ahead.ticker,
+                    event_time: ahead.event_time,
+                    trade_date: ahead.trade_date,
+                });
+                block.push(&mut names, at..at + length, tick);
+                at += length + if text[at + length] == b'\r' { 2 } else { 1 };
+                continue;
+            }
+            let (place, next) = line(&text, at);
+            at = next.max(at + 1);
+            if place.is_empty() {
+                block.numbers.truncate(begun);
+                continue;
+            }
+            let data = text.get(place.clone()).unwrap_or_default();
+            let tick = match parser.parse(data) {
+                Ok(Tick {
+                    ticker: Cow::Borrowed(ticker),
+                    event_time,
+                    trade_date,
+                    id: None,
+                }) => {
+                    own.copy_from_slice(parser.packed_numbers());
+                    Some(Parsed {
+                        ticker: ticker.as_bytes(),
+                        event_time,
+                        trade_date,
+                    })
+                }
+                _ => None,
+            };
+            block.push(&mut names, place, tick);
         }
         block.text = text;
         block
     }
 
-    fn add(
-        &mut self,
-        parser: &mut TickParser,
-        names: &mut Names,
-        text: &[u8],
-        place: Range<usize>,
-    ) {
-        let data = &text[place.clone()];
-        let begun = self.numbers.len();
-        self.numbers.resize(begun + self.width, ABSENT);
-        let own = &mut self.numbers[begun..];
-        let tick = match parser.read_ahead(data, own) {
-            Some(ahead) => Some((
-                ahead.ticker,
-                ahead.event_time,
-                ahead.trade_date,
-                ahead.id.is_some(),
-            )),
-            None => match parser.parse(data) {
-                Ok(Tick {
-                    ticker: Cow::Borrowed(ticker),
-                    event_time,
-                    trade_date,
-                    id,
-                }) => {
-                    own.copy_from_slice(parser.packed_numbers());
-                    Some((ticker.as_bytes(), event_time, trade_date, id.is_some()))
-                }
-                _ => None,
-            },
-        };
+    /// Takes a record whose numbers have been taken.
+    fn push(&mut self, names: &mut Names, place: Range<usize>, tick: Option<Parsed<'_>>) {
         let mut record = Record {
             start: narrow(place.start),
             length: narrow(place.len()),
@@ -131,9 +145,10 @@ impl TickBlock {
             trade_date: Date::from_days(0),
             event_time: Micros(0),
         };
-        if let Some((ticker, event_time, trade_date, false)) = tick {
-            record.event_time = event_time;
-            record.state = match trade_date {
+        if let Some(tick) = tick {
+            let ticker = tick.ticker;
+            record.event_time = tick.event_time;
+            record.state = match tick.trade_date {
                 Some(date) => {
                     record.trade_date = date;
                     State::Dated

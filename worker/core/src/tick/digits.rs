@@ -73,56 +73,77 @@ fn odd_bytes(word: u64) -> u64 {
     (word | controls | quotes | backslashes) & HIGH
 }
 
-/// So many digits at the end of eight bytes, with or without a point among them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Last {
-    count: usize,
-    /// The bytes that the digits before the point are once it is gone, as a mask of a word.
-    whole: u64,
-    /// The bytes of those after it.
-    fraction: u64,
-    point: u32,
+/// A number of at most seven bytes, of which none is looked at but the digits and the point.
+pub(crate) struct UptoPoint {
+    /// Its digits without the point, after as many zeros as make eight.
+    pub(crate) digits: [u8; 8],
+    /// Digits before the point, at least one.
+    pub(crate) whole: usize,
+    /// Digits after it; `None` without a point.
+    pub(crate) decimals: Option<usize>,
 }
 
-impl Last {
-    /// The last `whole` digits, or if there is a point `whole` digits, it and `decimals` more; at most eight bytes.
-    pub(crate) fn new(whole: usize, decimals: Option<usize>) -> Option<Self> {
-        let high = |count: usize| {
-            let others = u32::try_from(8usize.checked_sub(count)?).ok()?;
-            Some(u64::MAX.checked_shl(8 * others).unwrap_or(0))
-        };
-        let (after, point) = (decimals.unwrap_or(0), u32::from(decimals.is_some()));
-        high(whole + after + usize::from(decimals.is_some()))?;
-        let fraction = high(after)?;
-        Some(Last {
-            count: whole + after,
-            whole: high(whole + after)? & !fraction,
-            fraction,
-            point,
-        })
+/// The number that begins at `at`; `None` when there is none, or it may be longer.
+#[inline]
+pub(crate) fn upto_point(text: &[u8], at: usize) -> Option<UptoPoint> {
+    let word = word_at(text, at)?;
+    // The highest bit of every byte that is no digit: seven bits plus 0x76 reach it from ten on.
+    let numbers = word ^ ZEROS;
+    let others = (((numbers & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676) | numbers)
+        & 0x8080_8080_8080_8080;
+    let whole = others.trailing_zeros() / 8;
+    if whole == 0 || whole == 8 {
+        return None;
     }
+    let own = low_bytes(whole);
+    if (word >> (8 * whole)) & 0xff != u64::from(b'.') {
+        return Some(UptoPoint {
+            digits: aligned(word & own, whole),
+            whole: whole as usize,
+            decimals: None,
+        });
+    }
+    let end = (others & (others - 1)).trailing_zeros() / 8;
+    if end == 8 {
+        return None;
+    }
+    let digits = (word & own) | ((word >> 8) & (low_bytes(end - 1) & !own));
+    Some(UptoPoint {
+        digits: aligned(digits, end - 1),
+        whole: whole as usize,
+        decimals: Some((end - 1 - whole) as usize),
+    })
+}
 
-    /// The number that the digits make which end before `end`. `None` when one of them is no digit, or the text doesn't
-    /// reach so far. What stands in the point's place isn't looked at.
-    #[inline]
-    pub(crate) fn read(&self, text: &[u8], end: usize) -> Option<u64> {
-        let text = text.get(..end)?;
-        let word = match text.last_chunk::<8>() {
-            Some(word) => u64::from_le_bytes(*word),
-            None => {
-                let mut word = [0; 8];
-                let there = text.len();
-                if there < self.count + self.point as usize {
-                    return None;
-                }
-                word[8 - there..].copy_from_slice(text);
-                u64::from_le_bytes(word)
-            }
-        };
-        // What stands before them counts as zeros.
-        let digits = (word & self.fraction) | ((word << (8 * self.point)) & self.whole);
-        eight((digits | (ZEROS & !(self.whole | self.fraction))).to_le_bytes())
+/// The eight bytes from `at` on; zeros follow the text.
+#[inline]
+fn word_at(text: &[u8], at: usize) -> Option<u64> {
+    let rest = text.get(at..)?;
+    match (rest.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(word), _) => Some(u64::from_le_bytes(*word)),
+        // Nearly the last: the text's last eight, without those before.
+        (None, Some(word)) => {
+            let before = u32::try_from(8 - rest.len()).ok()?;
+            Some(
+                u64::from_le_bytes(*word)
+                    .checked_shr(8 * before)
+                    .unwrap_or(0),
+            )
+        }
+        (None, None) => short_word(rest),
     }
+}
+
+/// A mask of the first bytes; less than eight.
+#[inline]
+fn low_bytes(count: u32) -> u64 {
+    (1u64 << (8 * count)) - 1
+}
+
+/// Moves `count` digits, of one to seven, behind zeros.
+#[inline]
+fn aligned(digits: u64, count: u32) -> [u8; 8] {
+    ((digits << (64 - 8 * count)) | (ZEROS >> (8 * count))).to_le_bytes()
 }
 
 #[cfg(test)]
@@ -183,24 +204,33 @@ mod tests {
             before in "[ -~]{0,12}",
             whole in "[0-9]{1,7}",
             fraction in prop::option::of("[0-9]{0,6}"),
-            after in "[ -~]{0,3}",
+            after in "([ ,}\n][ -~]{0,12})?",
         ) {
             let fraction = fraction.map(|digits| digits[..digits.len().min(7 - whole.len())].to_owned());
             let point = if fraction.is_some() { "." } else { "" };
-            let decimals = fraction.as_ref().map(String::len);
-            let text = format!("{before}{whole}{point}{}{after}", fraction.as_deref().unwrap_or(""));
-            let end = text.len() - after.len();
-            let last = Last::new(whole.len(), decimals).unwrap();
-            let digits = format!("{whole}{}", fraction.unwrap_or_default());
-            prop_assert_eq!(last.read(text.as_bytes(), end), Some(digits.parse().unwrap()));
-            prop_assert_eq!(last.read(text.as_bytes(), text.len() + 1), None);
+            let digits = fraction.clone().unwrap_or_default();
+            let text = format!("{before}{whole}{point}{digits}{after}");
+            let length = whole.len() + point.len() + digits.len();
+            let found = upto_point(text.as_bytes(), before.len());
+            if length == 8 {
+                // It may be longer.
+                prop_assert!(found.is_none());
+                return Ok(());
+            }
+            let found = found.unwrap();
+            prop_assert_eq!((found.whole, found.decimals), (whole.len(), fraction.map(|digits| digits.len())));
+            prop_assert_eq!(eight(found.digits), Some(format!("{whole}{digits}").parse().unwrap()));
         }
 
         #[test]
-        fn nothing_else_is_a_number(text in "[ -~]{1,8}") {
-            let expected: Option<u64> = text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().unwrap());
-            prop_assert_eq!(Last::new(text.len(), None).unwrap().read(text.as_bytes(), text.len()), expected);
-            prop_assert_eq!(Last::new(text.len() + 1, None).and_then(|last| last.read(text.as_bytes(), text.len())), None);
+        fn whatever_is_found_stands_there(text in "[0-9.x]{0,12}", at in 0usize..13) {
+            if let Some(found) = upto_point(text.as_bytes(), at) {
+                let length = found.whole + found.decimals.map_or(0, |decimals| decimals + 1);
+                let own = &text[at..at + length];
+                prop_assert_eq!(eight(found.digits), Some(own.replace('.', "").parse().unwrap()));
+                prop_assert_eq!(own.split('.').count(), 1 + usize::from(found.decimals.is_some()));
+                prop_assert!(!text[at + length..].starts_with(|next: char| next.is_ascii_digit()));
+            }
         }
     }
 }

@@ -8,9 +8,9 @@ mod block;
 mod digits;
 mod names;
 pub(crate) mod numbers;
+mod plain;
 mod scalar;
 mod shape;
-mod template;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -148,14 +148,21 @@ impl TickParser {
         block.tick(index, &mut self.numbers)
     }
 
-    /// The tick, when it is seen at once what it is; its numbers go into `numbers`, which are [`ABSENT`] otherwise.
-    /// Otherwise [`TickParser::parse`] must be asked.
-    pub(crate) fn read_ahead<'a>(
+    /// The tick that begins a text of lines, when it is seen at once what it is, and where its line's content ends; its
+    /// numbers go into `numbers`, which are [`ABSENT`] otherwise. Otherwise [`TickParser::parse`] must be asked, of the line.
+    pub(crate) fn read_line<'a>(
         &mut self,
-        data: &'a [u8],
+        text: &'a [u8],
         numbers: &mut [f64],
-    ) -> Option<Ahead<'a>> {
-        self.shapes.read_ahead(data, numbers)
+    ) -> Option<(Ahead<'a>, usize)> {
+        // A tick that a shape reads has no line's end within: no text has, and the shape hasn't.
+        let (ahead, end) = self.shapes.read_first(text, numbers)?;
+        let ends_line = matches!(&text[end..], [b'\n', ..] | [b'\r', b'\n', ..]);
+        if ends_line && end <= MAX_TICK_BYTES {
+            return Some((ahead, end));
+        }
+        numbers.fill(ABSENT);
+        None
     }
 
     /// Parses one tick.
@@ -170,14 +177,15 @@ impl TickParser {
             ));
         }
         self.numbers.fill(ABSENT);
-        if let Some(tick) = self.shapes.read(data, self.volume_index, &mut self.numbers) {
+        let ahead = self.shapes.read(data, &mut self.numbers);
+        if let Some(tick) = ahead.as_ref().and_then(shape::tick_of) {
             return Ok(tick);
         }
         let learns = self.shapes.wants_to_learn();
         let tick = self.parse_strictly(data)?;
         if learns {
             let mut shapes = std::mem::take(&mut self.shapes);
-            shapes.learn(data, |key| self.roles_of(key));
+            shapes.learn(data, self.volume_index, |key| self.roles_of(key));
             self.shapes = shapes;
         }
         Ok(tick)

@@ -26,19 +26,16 @@ fn trimmed(mut line: Bytes) -> Bytes {
     line
 }
 
-/// Where the lines of a text stand, without their ends and cut. The text ends with a line's end or the file's.
-pub(super) fn places(text: &[u8]) -> impl Iterator<Item = Range<usize>> {
-    let ends = memchr::memchr_iter(b'\n', text).chain(std::iter::once(text.len()));
-    let mut begin = 0;
-    ends.filter_map(move |end| {
-        let (start, mut length) = (begin, end - begin);
-        begin = end + 1;
-        if length > 0 && text[end - 1] == b'\r' && length <= KEPT {
-            length -= 1;
-        }
-        length = length.min(MAX_TICK_BYTES + 1);
-        (length > 0).then(|| start..start + length)
-    })
+/// Where the line that begins at `at` stands in a text, without its end and cut, and where the next one begins. The text ends
+/// with a line's end or the file's.
+pub(super) fn line_at(text: &[u8], at: usize) -> (Range<usize>, usize) {
+    let rest = text.get(at..).unwrap_or_default();
+    let mut length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+    let next = at + length + 1;
+    if length > 0 && rest[length - 1] == b'\r' && length <= KEPT {
+        length -= 1;
+    }
+    (at..at + length.min(MAX_TICK_BYTES + 1), next)
 }
 
 /// The lines of a file that isn't packed: slices of what was read, which aren't copied. Its marks are byte offsets.

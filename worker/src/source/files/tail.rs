@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::END_MARK;
 use super::blob::Blob;
 use super::error::FilesError;
-use super::lines::{PlainLines, places};
+use super::lines::{PlainLines, line_at};
 use super::records::Records as _;
 use super::text::BYTE_ORDER_MARK;
 
@@ -120,8 +120,8 @@ impl Piece {
     fn parse(self, parser: &mut TickParser) -> ParsedPiece {
         let text = self.text.clone();
         let block = match self.is_line {
-            true => TickBlock::parse(parser, text, std::iter::once(0..self.text.len())),
-            false => TickBlock::parse(parser, text, places(&self.text)),
+            true => TickBlock::parse(parser, text, |line, at| (at..line.len(), line.len())),
+            false => TickBlock::parse(parser, text, line_at),
         };
         ParsedPiece {
             block,
