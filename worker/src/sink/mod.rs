@@ -10,6 +10,7 @@ mod parquet_file;
 mod parquet_rows;
 mod provenance;
 mod publish;
+mod zstd_pages;
 
 #[cfg(test)]
 mod tests;

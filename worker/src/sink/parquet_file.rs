@@ -3,12 +3,14 @@
 //! Owns the properties that all of our Parquet shares. Must never put anything into a file that differs between two
 //! writes of the same content by the same release: no times, no random ids.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use parquet::basic::{
     Compression as Codec, GzipLevel, LogicalType, Repetition, TimeUnit, Type as Physical, ZstdLevel,
 };
+use parquet::column::writer::{ColumnWriter, get_typed_column_writer_mut};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -16,6 +18,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::{Type, TypePtr};
 
 use super::provenance::Provenance;
+use super::zstd_pages;
 
 /// Rows in a row group, at most.
 const ROWS_IN_GROUP: usize = 1 << 20;
@@ -139,6 +142,21 @@ pub(super) fn encode(
     provenance: &Provenance,
     compression: Compression,
 ) -> Result<Bytes, EncodeError> {
+    encode_by(
+        columns,
+        provenance,
+        compression,
+        compression == Compression::Zstd,
+    )
+}
+
+/// As [`encode`], by our own use of Zstandard or by Parquet's.
+fn encode_by(
+    columns: &[NamedData],
+    provenance: &Provenance,
+    compression: Compression,
+    by_own_zstd: bool,
+) -> Result<Bytes, EncodeError> {
     for (index, column) in columns.iter().enumerate() {
         if columns[..index]
             .iter()
@@ -156,23 +174,32 @@ pub(super) fn encode(
             .with_fields(fields)
             .build()?,
     );
-    let properties = WriterProperties::builder()
-        .set_compression(compression.codec())
-        // Files are small: statistics of the column chunks say all that those of pages would.
-        .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_offset_index_disabled(true)
-        .set_key_value_metadata(Some(provenance.to_metadata()))
-        .build();
-    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;
+    let properties = |codec| {
+        let properties = WriterProperties::builder()
+            .set_compression(codec)
+            // Files are small: statistics of the column chunks say all that those of pages would.
+            .set_statistics_enabled(EnabledStatistics::Chunk)
+            .set_offset_index_disabled(true)
+            .set_key_value_metadata(Some(provenance.to_metadata()))
+            .build();
+        Arc::new(properties)
+    };
+    let plain = properties(Codec::UNCOMPRESSED);
+    let mut writer =
+        SerializedFileWriter::new(Vec::new(), schema, properties(compression.codec()))?;
+    let described = writer.schema_descr().columns().to_vec();
     let rows = columns.first().map_or(0, NamedData::len);
     for start in (0..rows).step_by(ROWS_IN_GROUP) {
         let mut group = writer.next_row_group()?;
-        for column in columns {
-            write_column(
-                &mut group,
-                &column.data,
-                start..rows.min(start + ROWS_IN_GROUP),
-            )?;
+        let rows = start..rows.min(start + ROWS_IN_GROUP);
+        for (column, described) in columns.iter().zip(&described) {
+            let write =
+                |writer: &mut ColumnWriter<'_>| write_values(writer, &column.data, rows.clone());
+            if by_own_zstd {
+                zstd_pages::write_column(&mut group, described.clone(), plain.clone(), write)?;
+            } else {
+                write_column(&mut group, write)?;
+            }
         }
         group.close()?;
     }
@@ -181,50 +208,62 @@ pub(super) fn encode(
 
 fn write_column(
     group: &mut SerializedRowGroupWriter<'_, Vec<u8>>,
-    data: &Data,
-    rows: std::ops::Range<usize>,
+    write: impl FnOnce(&mut ColumnWriter<'_>) -> Result<(), ParquetError>,
 ) -> Result<(), ParquetError> {
     let Some(mut writer) = group.next_column()? else {
         return Err(ParquetError::General(
             "more columns than the schema has".to_owned(),
         ));
     };
+    write(writer.untyped())?;
+    writer.close()
+}
+
+fn write_values(
+    writer: &mut ColumnWriter<'_>,
+    data: &Data,
+    rows: Range<usize>,
+) -> Result<(), ParquetError> {
     match data {
         Data::Timestamps(values) => {
-            writer
-                .typed::<Int64Type>()
-                .write_batch(&values[rows], None, None)?;
+            get_typed_column_writer_mut::<Int64Type>(writer).write_batch(
+                &values[rows],
+                None,
+                None,
+            )?;
         }
         Data::Texts(values) => {
             let values: Vec<ByteArray> = values[rows]
                 .iter()
                 .map(|text| ByteArray::from(text.as_str()))
                 .collect();
-            writer
-                .typed::<ByteArrayType>()
+            get_typed_column_writer_mut::<ByteArrayType>(writer)
                 .write_batch(&values, None, None)?;
         }
         Data::Binaries(values) => {
             let values: Vec<ByteArray> =
                 values[rows].iter().cloned().map(ByteArray::from).collect();
-            writer
-                .typed::<ByteArrayType>()
+            get_typed_column_writer_mut::<ByteArrayType>(writer)
                 .write_batch(&values, None, None)?;
         }
         Data::Doubles(values) => {
             let (values, levels) = without_nulls(&values[rows]);
-            writer
-                .typed::<DoubleType>()
-                .write_batch(&values, Some(&levels), None)?;
+            get_typed_column_writer_mut::<DoubleType>(writer).write_batch(
+                &values,
+                Some(&levels),
+                None,
+            )?;
         }
         Data::Longs(values) => {
             let (values, levels) = without_nulls(&values[rows]);
-            writer
-                .typed::<Int64Type>()
-                .write_batch(&values, Some(&levels), None)?;
+            get_typed_column_writer_mut::<Int64Type>(writer).write_batch(
+                &values,
+                Some(&levels),
+                None,
+            )?;
         }
     }
-    writer.close()
+    Ok(())
 }
 
 /// Parquet's form of nullable values: those that are there, and a level per row (1 = there).
@@ -235,4 +274,62 @@ fn without_nulls<T: Copy>(values: &[Option<T>]) -> (Vec<T>, Vec<i16>) {
         .map(|value| i16::from(value.is_some()))
         .collect();
     (present, levels)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use stockstream_core::layout::{BatchName, Incarnation};
+
+    use super::*;
+
+    #[test]
+    fn our_use_of_zstandard_gives_parquets_own_bytes() {
+        let name = BatchName {
+            state_id: "5f2c".to_owned(),
+            incarnation: Incarnation::of_stream(17),
+            shard: "files".to_owned(),
+            version: 3,
+        };
+        let provenance = Provenance::new(
+            &name,
+            String::new(),
+            std::iter::empty(),
+            std::iter::empty(),
+            0,
+        );
+        for rows in [0u32, 1, 390, 30_000] {
+            let every = |n: u32| move |row: u32| (row % n != 0).then_some(row);
+            let texts = (0..rows).map(|row| format!("T{}", row % 7)).collect();
+            let columns = [
+                NamedData::new("at", Data::Timestamps((0..i64::from(rows)).collect())),
+                NamedData::new("text", Data::Texts(texts)),
+                NamedData::new(
+                    "raw",
+                    Data::Binaries(vec![Bytes::from_static(b"{}"); rows as usize]),
+                ),
+                NamedData::new(
+                    "close",
+                    Data::Doubles(
+                        (0..rows)
+                            .map(every(3))
+                            .map(|row| row.map(f64::from))
+                            .collect(),
+                    ),
+                ),
+                NamedData::new(
+                    "ticks",
+                    Data::Longs(
+                        (0..rows)
+                            .map(every(5))
+                            .map(|row| row.map(i64::from))
+                            .collect(),
+                    ),
+                ),
+            ];
+            let own = encode_by(&columns, &provenance, Compression::Zstd, true).unwrap();
+            let parquets = encode_by(&columns, &provenance, Compression::Zstd, false).unwrap();
+            assert_eq!(own, parquets, "{rows} rows");
+        }
+    }
 }
