@@ -9,10 +9,21 @@ const ZEROS: u64 = 0x3030_3030_3030_3030;
 #[inline]
 pub(crate) fn eight(digits: [u8; 8]) -> Option<u64> {
     let word = u64::from_le_bytes(digits);
+    (not_digits(word) == 0).then(|| u64::from(number(word)))
+}
+
+/// Nothing, when all bytes are digits.
+#[inline]
+fn not_digits(word: u64) -> u64 {
     // A digit's upper half is 3, also after six more: 0x39 + 6 is 0x3f.
-    let halves = 0xf0f0_f0f0_f0f0_f0f0;
-    let is_sound =
-        word & halves == ZEROS && word.wrapping_add(0x0606_0606_0606_0606) & halves == ZEROS;
+    const HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    ((word & HALVES) | (word.wrapping_add(0x0606_0606_0606_0606) & HALVES) >> 4)
+        ^ (ZEROS | ZEROS >> 4)
+}
+
+/// The number that eight digits make.
+#[inline]
+fn number(word: u64) -> u32 {
     let digits = word.wrapping_sub(ZEROS);
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8);
     let (even, odd) = (
@@ -23,7 +34,68 @@ pub(crate) fn eight(digits: [u8; 8]) -> Option<u64> {
         .wrapping_mul(0x000f_4240_0000_0064)
         .wrapping_add(odd.wrapping_mul(0x0000_2710_0000_0001))
         >> 32;
-    is_sound.then_some(number)
+    #[allow(clippy::cast_possible_truncation, reason = "below 2^32")]
+    let number = number as u32;
+    number
+}
+
+/// Where a number of at most eight bytes stands, and how it is written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FewDigits {
+    end: usize,
+    /// The bytes that the digits before the point are once it is gone, as a mask of the eight up to the end.
+    whole: u64,
+    /// The bytes of those after it.
+    fraction: u64,
+    /// By how much the digits before the point move, in bits.
+    shift: u32,
+    /// The first digit's byte, unless it may be a zero.
+    leading: u64,
+}
+
+impl FewDigits {
+    /// The number that ends before `end` with `whole` digits, or if there is a point `whole` digits, it and `decimals` more.
+    /// `None` when that is more than eight bytes, or there aren't eight before the end.
+    pub(crate) fn new(end: usize, whole: usize, decimals: Option<usize>) -> Option<Self> {
+        let high = |count: usize| {
+            let others = u32::try_from(8usize.checked_sub(count)?).ok()?;
+            Some(u64::MAX.checked_shl(8 * others).unwrap_or(0))
+        };
+        let (after, point) = (decimals.unwrap_or(0), decimals.is_some());
+        if end < 8 || whole + after + usize::from(point) > 8 {
+            return None;
+        }
+        let fraction = high(after)?;
+        let digits = high(whole + after)?;
+        Some(FewDigits {
+            end,
+            whole: digits & !fraction,
+            fraction,
+            shift: if point { 8 } else { 0 },
+            leading: if whole > 1 {
+                digits & !high(whole + after - 1)?
+            } else {
+                0
+            },
+        })
+    }
+
+    /// The number that the digits make, and whether they aren't such: there is anything but a digit, or a zero before other
+    /// digits. What stands in the point's place isn't looked at.
+    #[inline]
+    pub(crate) fn read(&self, record: &[u8]) -> (u32, bool) {
+        let Some(word) = record
+            .get(..self.end)
+            .and_then(|record| record.last_chunk::<8>())
+        else {
+            return (0, true);
+        };
+        let word = u64::from_le_bytes(*word);
+        let digits = (word & self.fraction) | ((word << self.shift) & self.whole);
+        let digits = digits | (ZEROS & !(self.whole | self.fraction));
+        let has_zero = self.leading != 0 && (digits ^ ZEROS) & self.leading == 0;
+        (number(digits), has_zero | (not_digits(digits) != 0))
+    }
 }
 
 /// At most eight bytes as a number, the first the least significant; `None` of more.
@@ -220,6 +292,37 @@ mod tests {
             let found = found.unwrap();
             prop_assert_eq!((found.whole, found.decimals), (whole.len(), fraction.map(|digits| digits.len())));
             prop_assert_eq!(eight(found.digits), Some(format!("{whole}{digits}").parse().unwrap()));
+        }
+
+        #[test]
+        fn few_digits_are_read_as_they_are_written(
+            before in "[ -~]{8,12}",
+            whole in "[0-9]{1,8}",
+            fraction in prop::option::of("[0-9]{1,6}"),
+            damage in prop::option::of((0usize..9, any::<u8>())),
+            after in "[ -~]{0,3}",
+        ) {
+            let fraction = fraction.filter(|digits| whole.len() + 1 + digits.len() <= 8);
+            let decimals = fraction.as_ref().map(String::len);
+            let number = match &fraction {
+                Some(fraction) => format!("{whole}.{fraction}"),
+                None => whole.clone(),
+            };
+            let mut text = format!("{before}{number}{after}").into_bytes();
+            let (begin, end) = (before.len(), before.len() + number.len());
+            if let Some((place, byte)) = damage
+                && place < number.len() && place != whole.len()
+            {
+                text[begin + place] = byte;
+            }
+            let digits: Vec<u8> = text[begin..end].iter().copied().enumerate()
+                .filter_map(|(place, byte)| (place != whole.len()).then_some(byte)).collect();
+            let is_sound = digits.iter().all(u8::is_ascii_digit) && (whole.len() == 1 || digits[0] != b'0');
+            let (read, is_odd) = FewDigits::new(end, whole.len(), decimals).unwrap().read(&text);
+            prop_assert_eq!(is_odd, !is_sound);
+            if is_sound {
+                prop_assert_eq!(read, String::from_utf8(digits).unwrap().parse::<u32>().unwrap());
+            }
         }
 
         #[test]

@@ -11,6 +11,7 @@ pub(crate) mod numbers;
 mod plain;
 mod scalar;
 mod shape;
+mod template;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -155,14 +156,12 @@ impl TickParser {
         text: &'a [u8],
         numbers: &mut [f64],
     ) -> Option<(Ahead<'a>, usize)> {
-        // A tick that a shape reads has no line's end within: no text has, and the shape hasn't.
-        let (ahead, end) = self.shapes.read_first(text, numbers)?;
-        let ends_line = matches!(&text[end..], [b'\n', ..] | [b'\r', b'\n', ..]);
-        if ends_line && end <= MAX_TICK_BYTES {
-            return Some((ahead, end));
+        let found = self.shapes.read_line(text, numbers);
+        if found.is_some_and(|(_, end)| end > MAX_TICK_BYTES) {
+            numbers.fill(ABSENT);
+            return None;
         }
-        numbers.fill(ABSENT);
-        None
+        found
     }
 
     /// Parses one tick.

@@ -15,7 +15,7 @@ const EXACT: u64 = 1 << 53;
 const WRAPS_NOT: usize = 19;
 
 /// The powers of ten that are doubles exactly.
-const POWERS: [f64; 23] = [
+pub(super) const POWERS: [f64; 23] = [
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
     1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
@@ -221,6 +221,64 @@ pub(super) fn read<'a>(
         id,
     };
     Some((ahead, end))
+}
+
+/// A field's place in a record.
+pub(super) struct Layout<'a> {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) texts: &'a [TextUse],
+    /// How it is written, if it is a number.
+    pub(super) number: Option<NumberLayout<'a>>,
+}
+
+/// How a number is written.
+pub(super) struct NumberLayout<'a> {
+    pub(super) is_negative: bool,
+    /// Digits before the point.
+    pub(super) whole: usize,
+    /// Digits after it, if there is one.
+    pub(super) decimals: Option<usize>,
+    pub(super) uses: &'a [NumberUse],
+}
+
+/// Where the fields of a record stand that [`read`] has read.
+pub(super) fn layout_of<'a>(
+    fields: &'a [Field],
+    end: &Literal,
+    record: &[u8],
+) -> Option<Vec<Layout<'a>>> {
+    let (mut places, mut at) = (Vec::with_capacity(fields.len()), 0);
+    for field in fields {
+        let start = field.before.skip(record, at)?;
+        let (texts, number): (&[TextUse], _) = match &field.value {
+            Value::Text { uses, .. } => {
+                let length = record.get(start..)?.iter().position(|byte| *byte == b'"')?;
+                at = start + length;
+                (uses, None)
+            }
+            Value::Number { uses } => {
+                let number = Number::read(record, start)?;
+                at = number.end;
+                let point = usize::from(number.decimals.is_some());
+                let others = usize::from(number.negative) + point + number.decimals.unwrap_or(0);
+                let number = NumberLayout {
+                    is_negative: number.negative,
+                    whole: (at - start).checked_sub(others)?,
+                    decimals: number.decimals,
+                    uses,
+                };
+                (&[], Some(number))
+            }
+        };
+        places.push(Layout {
+            start,
+            end: at,
+            texts,
+            number,
+        });
+    }
+    (end.skip(record, at)? == record.len()).then_some(places)
 }
 
 /// A JSON number without an exponent (RFC 8259, section 6).

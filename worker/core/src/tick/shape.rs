@@ -12,10 +12,18 @@ use std::borrow::Cow;
 use super::ahead::{Ahead, Moments};
 use super::numbers::ABSENT;
 use super::plain::{self, Field, Literal, NumberUse, TextUse};
+use super::template::Template;
 use super::{Role, Tick, TickParser};
 
 /// Layouts that are kept.
 const MOST_SHAPES: usize = 8;
+
+/// Templates that are kept. Each that doesn't fit costs a look at its length, and seldom at more.
+const MOST_TEMPLATES: usize = 4;
+
+/// With that many templates, each of so many further records makes a new one: a stream whose records are all of other
+/// lengths shan't pay for templates.
+const TEMPLATE_PATIENCE: u32 = 32;
 
 /// Records in a row that no shape fits, after which only each of so many is learned from: a stream without a layout
 /// shan't pay for learning.
@@ -29,6 +37,10 @@ pub(super) struct Shapes {
     /// Records in a row that none fitted.
     misses: u32,
     moments: Moments,
+    /// Those that fit most often come first.
+    templates: Vec<Template>,
+    /// Records that a shape read and no template.
+    without_template: u32,
 }
 
 /// One layout: text that is the same in each record, and a field after each piece of it but the last.
@@ -50,6 +62,9 @@ enum Kind {
 impl Shapes {
     /// The tick, when a shape fits; its numbers in `numbers`, which are [`ABSENT`] before, and otherwise.
     pub(super) fn read<'a>(&mut self, data: &'a [u8], numbers: &mut [f64]) -> Option<Ahead<'a>> {
+        if let Some((ahead, _)) = self.read_by_template(data, numbers, |rest| rest.is_empty()) {
+            return Some(ahead);
+        }
         for index in 0..self.shapes.len() {
             match self.read_by(index, data, numbers) {
                 Some((ahead, end)) if end == data.len() => {
@@ -57,6 +72,7 @@ impl Shapes {
                     if index > 0 {
                         self.shapes[..=index].rotate_right(1);
                     }
+                    self.learn_template(data);
                     return Some(ahead);
                 }
                 _ => numbers.fill(ABSENT),
@@ -65,20 +81,30 @@ impl Shapes {
         None
     }
 
-    /// The tick that begins a text, when it has the shape of the one before; and where it ends.
-    pub(super) fn read_first<'a>(
+    /// The tick that begins a text of lines, when it has the shape of the one before; and where its line's content ends.
+    pub(super) fn read_line<'a>(
         &mut self,
         text: &'a [u8],
         numbers: &mut [f64],
     ) -> Option<(Ahead<'a>, usize)> {
+        let ends_line = |rest: &[u8]| matches!(rest, [b'\n', ..] | [b'\r', b'\n', ..]);
+        // No line's end is within: no text has one, and neither has the template nor the shape.
+        if let Some(found) = self.read_by_template(text, numbers, ends_line) {
+            return Some(found);
+        }
         if !self.shapes.first()?.is_line {
             return None;
         }
-        let found = self.read_by(0, text, numbers);
-        if found.is_none() {
-            numbers.fill(ABSENT);
+        match self.read_by(0, text, numbers) {
+            Some((ahead, end)) if ends_line(&text[end..]) => {
+                self.learn_template(&text[..end]);
+                Some((ahead, end))
+            }
+            _ => {
+                numbers.fill(ABSENT);
+                None
+            }
         }
-        found
     }
 
     fn read_by<'a>(
@@ -89,6 +115,46 @@ impl Shapes {
     ) -> Option<(Ahead<'a>, usize)> {
         let Shape { fields, end, .. } = self.shapes.get_mut(index)?;
         plain::read(fields, end, text, &mut self.moments, numbers)
+    }
+
+    #[inline]
+    fn read_by_template<'a>(
+        &mut self,
+        text: &'a [u8],
+        numbers: &mut [f64],
+        ends: impl Fn(&[u8]) -> bool,
+    ) -> Option<(Ahead<'a>, usize)> {
+        for index in 0..self.templates.len() {
+            let template = &self.templates[index];
+            let length = template.length();
+            if !text.get(length..).is_some_and(&ends) {
+                continue;
+            }
+            if let Some(ahead) = template.read(text, &mut self.moments, numbers) {
+                if index > 0 {
+                    self.templates.swap(index - 1, index);
+                }
+                return Some((ahead, length));
+            }
+            numbers.fill(ABSENT);
+        }
+        None
+    }
+
+    /// Makes a template of a record that the first shape has read and no template.
+    fn learn_template(&mut self, record: &[u8]) {
+        self.without_template = self.without_template.wrapping_add(1);
+        let is_full = self.templates.len() >= MOST_TEMPLATES;
+        if is_full && !self.without_template.is_multiple_of(TEMPLATE_PATIENCE) {
+            return;
+        }
+        // One with a line's end within must not be taken for a line.
+        let shape = self.shapes.first().filter(|shape| shape.is_line);
+        let template = shape.and_then(|shape| Template::of(&shape.fields, &shape.end, record));
+        if let Some(template) = template {
+            self.templates.truncate(MOST_TEMPLATES - 1);
+            self.templates.push(template);
+        }
     }
 
     /// True when a record that no shape fitted is to be learned from, should it be sound.

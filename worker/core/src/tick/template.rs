@@ -1,0 +1,200 @@
+//! The fastest way to read a record: a template of records of one length.
+//!
+//! Owns templates: of one shape ([`super::shape`]) and length, with every field at the same place. Whether a record is one of
+//! them is seen at once, many bytes at a time; then its fields need not be looked for. A template accepts nothing that
+//! its shape doesn't: what varies is checked where it is read, and a digit for a digit is all that may vary in a number.
+
+use super::ahead::{Ahead, Moments};
+use super::digits::{FewDigits, is_plain};
+use super::plain::{Field, Layout, Literal, NumberUse, POWERS, TextUse, layout_of};
+use crate::plan::{MAX_ID_BYTES, MAX_TICKER_BYTES};
+
+/// A record of one length, with every field at a place of its own.
+#[derive(Debug)]
+pub(super) struct Template {
+    length: usize,
+    /// Its bytes, eight at a time, and which of them are the same in every record. The last eight may overlap those before.
+    words: Vec<Word>,
+    last: Word,
+    texts: Vec<Text>,
+    numbers: Vec<Kept>,
+    /// Numbers that are only looked at.
+    others: Vec<FewDigits>,
+}
+
+/// Eight bytes of a record: those under the mask are the same in every one.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    bytes: u64,
+    mask: u64,
+}
+
+#[derive(Debug)]
+struct Text {
+    start: usize,
+    end: usize,
+    /// `None` of one that nobody asks for.
+    kind: Option<TextUse>,
+}
+
+/// A number, and where it goes.
+#[derive(Debug)]
+struct Kept {
+    digits: FewDigits,
+    /// A power of ten; negative of a negative number.
+    divisor: f64,
+    index: usize,
+}
+
+impl Template {
+    /// The template of the records of these fields that are as this one. `None` when there is none: the record isn't of these
+    /// fields, is short, or has a number of many digits.
+    pub(super) fn of(fields: &[Field], end: &Literal, record: &[u8]) -> Option<Self> {
+        let mut template = Template {
+            length: record.len(),
+            words: Vec::new(),
+            last: Word { bytes: 0, mask: 0 },
+            texts: Vec::new(),
+            numbers: Vec::new(),
+            others: Vec::new(),
+        };
+        let mut varies = vec![false; record.len()];
+        for layout in layout_of(fields, end, record)? {
+            let Layout { start, end, .. } = layout;
+            let own = record
+                .get(start..end)?
+                .iter()
+                .zip(varies.get_mut(start..end)?);
+            for (byte, varies) in own {
+                *varies = layout.number.is_none() || byte.is_ascii_digit();
+            }
+            template.add(&layout)?;
+        }
+        let (words, _) = record.as_chunks::<8>();
+        let (masks, _) = varies.as_chunks::<8>();
+        let words = words.iter().zip(masks);
+        template.words = words
+            .map(|(bytes, varies)| Word::of(*bytes, *varies))
+            .collect();
+        template.last = Word::of(*record.last_chunk()?, *varies.last_chunk()?);
+        Some(template)
+    }
+
+    fn add(&mut self, layout: &Layout<'_>) -> Option<()> {
+        let (start, end) = (layout.start, layout.end);
+        let Some(number) = &layout.number else {
+            let kinds = layout.texts.iter().map(|kind| Some(*kind));
+            let kinds = kinds.chain(layout.texts.is_empty().then_some(None));
+            self.texts
+                .extend(kinds.map(|kind| Text { start, end, kind }));
+            return Some(());
+        };
+        let digits = FewDigits::new(end, number.whole, number.decimals)?;
+        let scale = *POWERS.get(number.decimals.unwrap_or(0))?;
+        let mut is_kept = false;
+        for kind in number.uses {
+            match *kind {
+                NumberUse::Whole(_) if number.decimals.is_some() => return None,
+                NumberUse::Double(Some(index)) | NumberUse::Whole(Some(index)) => {
+                    is_kept = true;
+                    self.numbers.push(Kept {
+                        digits,
+                        divisor: if number.is_negative { -scale } else { scale },
+                        index,
+                    });
+                }
+                NumberUse::Double(None) | NumberUse::Whole(None) => {}
+                NumberUse::Id => return None,
+            }
+        }
+        if !is_kept {
+            self.others.push(digits);
+        }
+        Some(())
+    }
+
+    /// How long its records are, in bytes.
+    pub(super) fn length(&self) -> usize {
+        self.length
+    }
+
+    /// True when what begins the text is the same as all records of the template wherever they are.
+    fn fits(&self, record: &[u8]) -> bool {
+        let Some(last) = record.last_chunk() else {
+            return false;
+        };
+        let (words, _) = record.as_chunks::<8>();
+        let difference = words
+            .iter()
+            .zip(&self.words)
+            .fold(self.last.difference(*last), |all, (bytes, word)| {
+                all | word.difference(*bytes)
+            });
+        difference == 0
+    }
+
+    /// Reads the record that begins the text, if it is one of the template. `None` also when a field isn't as plain as it must
+    /// be; the numbers may then hold anything.
+    pub(super) fn read<'a>(
+        &self,
+        text: &'a [u8],
+        moments: &mut Moments,
+        numbers: &mut [f64],
+    ) -> Option<Ahead<'a>> {
+        let record = text.get(..self.length)?;
+        if !self.fits(record) {
+            return None;
+        }
+        let mut is_odd = false;
+        for Kept {
+            digits,
+            divisor,
+            index,
+        } in &self.numbers
+        {
+            let (number, odd) = digits.read(record);
+            is_odd |= odd;
+            *numbers.get_mut(*index)? = f64::from(number) / divisor;
+        }
+        for digits in &self.others {
+            is_odd |= digits.read(record).1;
+        }
+        if is_odd {
+            return None;
+        }
+        let (mut ticker, mut event_time, mut trade_date, mut id) = (None, None, None, None);
+        for Text { start, end, kind } in &self.texts {
+            let text = record.get(*start..*end)?;
+            let fits = |most| (1..=most).contains(&text.len()) && is_plain(text);
+            match kind {
+                None => is_plain(text).then_some(())?,
+                Some(TextUse::Ticker) => ticker = Some(fits(MAX_TICKER_BYTES).then_some(text)?),
+                Some(TextUse::EventTime) => event_time = Some(moments.instant(text)?),
+                Some(TextUse::TradeDate) => trade_date = Some(moments.date(text)?),
+                Some(TextUse::Id) => id = Some(fits(MAX_ID_BYTES).then_some(text)?),
+            }
+        }
+        Some(Ahead {
+            ticker: ticker?,
+            event_time: event_time?,
+            trade_date,
+            id,
+        })
+    }
+}
+
+impl Word {
+    fn of(record: [u8; 8], varies: [bool; 8]) -> Self {
+        let mask = u64::from_le_bytes(varies.map(|varies| if varies { 0 } else { 0xff }));
+        Word {
+            bytes: u64::from_le_bytes(record) & mask,
+            mask,
+        }
+    }
+
+    /// What differs, if anything.
+    #[inline]
+    fn difference(self, record: [u8; 8]) -> u64 {
+        (u64::from_le_bytes(record) & self.mask) ^ self.bytes
+    }
+}
