@@ -22,6 +22,9 @@ const ASKED_AT_ONCE: usize = 32;
 const MAX_ASKED: usize = 256;
 /// The longest report that is read, in bytes: 5,000 tickers take less than 4 MiB.
 const MAX_REPORT: usize = 16 << 20;
+/// All that are kept together, in bytes. With many workers each gets its share, and no less than the last.
+const MAX_REPORTS: usize = 128 << 20;
+const LEAST_SHARE: usize = 512 << 10;
 
 /// Where to find the pipeline's workers.
 #[async_trait]
@@ -76,12 +79,14 @@ impl Gatherer {
             chains,
             trouble,
         } = self.roster.look().await;
-        let mut asked = Vec::new();
-        for peer in &peers {
-            if Some(&peer.member.member_id) != own_id.as_ref() && asked.len() < MAX_ASKED {
-                asked.push(ask(peer.clone()));
-            }
-        }
+        let others = |peer: &&Peer| Some(&peer.member.member_id) != own_id.as_ref();
+        let others: Vec<&Peer> = peers.iter().filter(others).take(MAX_ASKED).collect();
+        let share = MAX_REPORTS / others.len().max(1);
+        let most = share.clamp(LEAST_SHARE, MAX_REPORT);
+        let asked: Vec<_> = others
+            .iter()
+            .map(|peer| ask((*peer).clone(), most))
+            .collect();
         let mut answers: BTreeMap<String, Answer> = BTreeMap::new();
         let mut incoming = stream::iter(asked).buffer_unordered(ASKED_AT_ONCE);
         while let Some((member, said)) = incoming.next().await {
@@ -131,18 +136,18 @@ impl Gatherer {
 }
 
 /// What a worker says at this moment, or why nothing is known.
-async fn ask(peer: Peer) -> (String, Result<PipelineReport, String>) {
+async fn ask(peer: Peer, most: usize) -> (String, Result<PipelineReport, String>) {
     let member = peer.member.member_id;
     let said = match (peer.member.live, peer.address) {
         (false, _) => Err("it no longer beats".to_owned()),
         (true, Err(why)) => Err(why),
-        (true, Ok(address)) => report_of(&member, &address).await,
+        (true, Ok(address)) => report_of(&member, &address, most).await,
     };
     (member, said)
 }
 
-async fn report_of(member: &str, address: &str) -> Result<PipelineReport, String> {
-    let asked = get_json::<PipelineReport>(address, "/api/state", MAX_REPORT).await;
+async fn report_of(member: &str, address: &str, most: usize) -> Result<PipelineReport, String> {
+    let asked = get_json::<PipelineReport>(address, "/api/state", most).await;
     let report = asked.map_err(|error| format!("{address}: {}", error.detail))?;
     // A loopback address of another machine, or a port that somebody else has by now.
     match report.worker.member_id == member {

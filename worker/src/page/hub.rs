@@ -106,6 +106,7 @@ impl Hub {
     }
 
     async fn look_while_watched(self: Arc<Self>) {
+        let mut looking = Looking(Some(Arc::clone(&self)));
         let mut memory = Memory::default();
         let mut parts = Parts::default();
         let mut stopped = self.stopped.clone();
@@ -135,6 +136,7 @@ impl Hub {
             let mut watchers = self.lock();
             if watchers.count == 0 {
                 watchers.looking = false;
+                looking.0 = None;
                 self.newest.send_replace(None);
                 return;
             }
@@ -156,6 +158,17 @@ impl Hub {
     fn lock(&self) -> MutexGuard<'_, Watchers> {
         // Counting can't panic.
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever watches next must look anew, however the look before ended.
+struct Looking(Option<Arc<Hub>>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        if let Some(hub) = self.0.take() {
+            hub.lock().looking = false;
+        }
     }
 }
 

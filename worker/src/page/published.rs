@@ -22,8 +22,9 @@ use crate::storage::{ObjectInfo, Store, StoreError};
 
 /// Most files that are read for one ticker; the newest ones are.
 const MAX_FILES: usize = 240;
-/// Files that are read at the same time.
+/// Files that are read at the same time, at most, and their bytes together.
 const READ_AT_ONCE: usize = 16;
+const BYTES_AT_ONCE: u64 = 32 << 20;
 /// A larger file is left out: a minute's rows of 100,000 tickers take less.
 const MAX_FILE_BYTES: u64 = 16 << 20;
 /// For finding and reading the files; what was read until then is shown.
@@ -84,9 +85,11 @@ impl Rows {
     ) -> Result<(), StoreError> {
         let (files, more) = self.newest_files(ticker, newest_date).await?;
         found.truncated = more;
+        let largest = files.iter().map(|file| file.size).max().unwrap_or(0);
+        let at_once = usize::try_from(BYTES_AT_ONCE / largest.max(1)).unwrap_or(READ_AT_ONCE);
         let mut reads = stream::iter(files)
             .map(|file| async move { (self.output.get(&file.key).await, file) })
-            .buffered(READ_AT_ONCE);
+            .buffered(at_once.clamp(1, READ_AT_ONCE));
         while let Some((bytes, file)) = reads.next().await {
             if found.rows.len() >= most {
                 found.truncated = true;

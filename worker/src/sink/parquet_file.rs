@@ -299,7 +299,7 @@ mod tests {
             0,
         );
         for rows in [0u32, 1, 390, 30_000] {
-            let every = |n: u32| move |row: u32| (row % n != 0).then_some(row);
+            let every = |n: u32| move |row: u32| (!row.is_multiple_of(n)).then_some(row);
             let texts = (0..rows).map(|row| format!("T{}", row % 7)).collect();
             let columns = [
                 NamedData::new("at", Data::Timestamps((0..i64::from(rows)).collect())),

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -12,6 +13,7 @@ use stockstream_core::layout::BatchName;
 use stockstream_core::row::{
     Batch, Column, Partition, PartitionColumn, PartitionPart, PartitionRows,
 };
+use tokio::time::timeout;
 
 use super::dead_letters::dead_letters_ndjson;
 use super::late::late_parquet;
@@ -28,7 +30,10 @@ const CONCURRENCY: usize = 16;
 const MANY: usize = 16;
 
 /// Files that are made together: each takes a file handle, of which a process may have 1,024.
-const MANY_AT_ONCE: usize = 256;
+const MANY_AT_ONCE: usize = 512;
+
+/// For all of them. A disk that takes longer is left to the way that tries each file by itself, with a deadline.
+const MANY_WITHIN: Duration = Duration::from_secs(30);
 
 /// Where and how batches are published.
 #[derive(Clone, Copy, Debug)]
@@ -204,8 +209,9 @@ async fn publish_many(
         }
         files
     };
-    // What broke down is left to be made one by one, like everything that wasn't made.
-    tokio::task::spawn_blocking(work).await.unwrap_or_default()
+    // What broke down or stands still is left to be made one by one, like everything that wasn't made.
+    let made = timeout(MANY_WITHIN, tokio::task::spawn_blocking(work)).await;
+    made.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
 }
 
 fn make_many(

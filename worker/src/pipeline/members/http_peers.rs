@@ -1,5 +1,7 @@
 //! Peers over TCP and HTTP.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,7 +11,7 @@ use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::http_server::{NUDGE_PATH, TOKEN_HEADER};
@@ -29,7 +31,7 @@ pub struct HttpPeers;
 #[async_trait]
 impl Peers for HttpPeers {
     async fn probe(&self, address: &str) -> Probe {
-        match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+        match timeout(CONNECT_WITHIN, connect(address)).await {
             Ok(Ok(_)) => Probe::Open,
             Ok(Err(error)) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
                 Probe::Refused
@@ -88,12 +90,39 @@ pub async fn get_json<T: DeserializeOwned>(
     serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
 }
 
+/// Connects to where a member says that it listens. Whoever may write into the state path may say anything: what no worker
+/// can be reached at isn't asked, least of all the addresses at which clouds hand out credentials.
+async fn connect(address: &str) -> io::Result<TcpStream> {
+    let places: Vec<SocketAddr> = lookup_host(address).await?.collect();
+    if let Some(place) = places.iter().find(|place| !may_be_a_worker(place.ip())) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!("{} is no address of a worker: it isn't asked", place.ip()),
+        ));
+    }
+    TcpStream::connect(&places[..]).await
+}
+
+fn may_be_a_worker(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            // 169.254.0.0/16 has the instance metadata of every large cloud, and EKS's pod identity.
+            !(ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified())
+        }
+        IpAddr::V6(ip) => {
+            // fd00:ec2::/32 has the same of AWS.
+            let is_of_ec2 = ip.segments()[..2] == [0xfd00, 0x0ec2];
+            !(ip.is_unicast_link_local() || ip.is_multicast() || ip.is_unspecified() || is_of_ec2)
+        }
+    }
+}
+
 async fn exchange(
     address: &str,
     request: Request<Full<Bytes>>,
     most: usize,
 ) -> Result<Bytes, String> {
-    let stream = timeout(CONNECT_WITHIN, TcpStream::connect(address)).await;
+    let stream = timeout(CONNECT_WITHIN, connect(address)).await;
     let stream = stream
         .map_err(|_| format!("no connection within {CONNECT_WITHIN:?}"))?
         .map_err(|error| error.to_string())?;
@@ -116,4 +145,49 @@ async fn exchange(
         return Err(format!("it answered {status}"));
     }
     body.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn addresses_at_which_clouds_hand_out_credentials_are_no_workers() {
+        for ip in [
+            "169.254.169.254",
+            "169.254.170.23",
+            "::ffff:169.254.169.254",
+            "fd00:ec2::254",
+            "fe80::1",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "255.255.255.255",
+            "ff02::1",
+        ] {
+            assert!(!may_be_a_worker(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in [
+            "10.0.3.7",
+            "127.0.0.1",
+            "172.31.0.9",
+            "192.168.1.2",
+            "::1",
+            "fd12::7",
+            "2001:db8::1",
+        ] {
+            assert!(may_be_a_worker(ip.parse().unwrap()), "{ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn such_an_address_is_not_asked_and_the_error_names_it() {
+        let asked = get_json::<serde_json::Value>("169.254.169.254:80", "/api/state", 100).await;
+        let detail = asked.unwrap_err().detail;
+        assert!(
+            detail.contains("169.254.169.254 is no address of a worker"),
+            "{detail}"
+        );
+    }
 }
