@@ -152,16 +152,23 @@ fn parse_ahead(bencher: Bencher<'_, '_>) {
         .bench_local(|| TickBlock::parse(&mut parser, text.clone(), line_at));
 }
 
-/// The same piece, counted.
+/// The same piece, counted into windows that are open already.
 #[divan::bench]
 fn count_ahead(bencher: Bencher<'_, '_>) {
     let (text, plan) = (text(), six());
+    let arrival = Micros(1_704_205_800_000_000);
     let records = || {
-        let state = state(&plan)?;
+        let mut state = state(&plan)?;
         let mut parser = state.parser();
-        let block = TickBlock::parse(&mut parser, text.clone(), line_at);
-        let arrival = Micros(1_704_205_800_000_000);
-        Some((state, ParsedRecords::new(block, 1, arrival, 0)))
+        let mut block = |first| {
+            let block = TickBlock::parse(&mut parser, text.clone(), line_at);
+            ParsedRecords::new(block, first, arrival, 0)
+        };
+        let (mut before, records) = (block(1), block(1 + TICKS as u64));
+        while !before.is_done() {
+            state.apply_parsed(&mut before, TICKS, Monotonic(0));
+        }
+        Some((state, records))
     };
     bencher
         .counter(ItemsCount::new(TICKS))
