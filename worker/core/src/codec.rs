@@ -104,28 +104,28 @@ pub fn encode_as(checkpoint: &Checkpoint, format: u16) -> Result<Vec<u8>, CodecE
         };
         return encode_as(&older, format);
     }
-    let (frame, length) = compressed(checkpoint)?;
+    let (mut bytes, length) = compressed(checkpoint, vec![0; PREFIX])?;
     if length > MAX_BODY_BYTES {
         return Err(CodecError::Encode(format!(
             "{length} bytes, allowed are {MAX_BODY_BYTES}"
         )));
     }
-    let mut bytes = Vec::with_capacity(PREFIX + frame.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&format.to_le_bytes());
-    bytes.extend_from_slice(&[1, 1]);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    bytes.extend_from_slice(&(frame.len() as u64).to_le_bytes());
-    let checksum = checksum(&bytes, &frame);
-    bytes.extend_from_slice(&checksum);
-    bytes.extend_from_slice(&frame);
+    let (prefix, frame) = bytes.split_at_mut(PREFIX);
+    let (head, sum) = prefix.split_at_mut(HEADER);
+    head[..8].copy_from_slice(MAGIC);
+    head[8..10].copy_from_slice(&format.to_le_bytes());
+    head[10..12].copy_from_slice(&[1, 1]);
+    head[12..20].copy_from_slice(&length.to_le_bytes());
+    head[20..].copy_from_slice(&(frame.len() as u64).to_le_bytes());
+    sum.copy_from_slice(&checksum(head, frame));
     Ok(bytes)
 }
 
-/// The zstd frame, and the length of what it holds. The CBOR is compressed as it is made: it may be tens of megabytes.
-fn compressed(checkpoint: &Checkpoint) -> Result<(Vec<u8>, u64), CodecError> {
+/// The zstd frame behind `bytes`, and the length of what it holds. The CBOR is compressed as it is made: it may be tens of
+/// megabytes.
+fn compressed(checkpoint: &Checkpoint, bytes: Vec<u8>) -> Result<(Vec<u8>, u64), CodecError> {
     let fault = |error: std::io::Error| CodecError::Encode(error.to_string());
-    let encoder = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(fault)?;
+    let encoder = zstd::Encoder::new(bytes, ZSTD_LEVEL).map_err(fault)?;
     let mut body = Counted {
         inner: std::io::BufWriter::with_capacity(64 << 10, encoder),
         bytes: 0,

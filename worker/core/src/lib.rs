@@ -22,6 +22,7 @@ pub mod plan;
 pub mod row;
 pub mod rows;
 pub mod sequence;
+mod sequence_column;
 mod shared_text;
 pub mod state;
 pub mod tick;

@@ -1,7 +1,7 @@
 //! Closed windows as columns: how they wait to be sealed and published, and how a checkpoint stores them.
 //!
 //! Owns that form. A row of its own takes two allocations and its fields' names in every checkpoint; as columns a
-//! hundred thousand rows are a few arrays, about 70 bytes and 9 more a figure each. Must never change what a row says:
+//! hundred thousand rows are a few arrays, about 56 bytes and 9 more a figure each (with a stream's sequence numbers 216). Must never change what a row says:
 //! [`Row`] is the same thing by itself.
 
 use std::fmt;
@@ -10,9 +10,11 @@ use std::sync::Arc;
 use serde::de::{Error as _, SeqAccess, Visitor, value::MapAccessDeserializer};
 use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::row::{Row, Value};
 use crate::sequence::SequenceNumber;
+use crate::sequence_column::SequenceColumn;
 use crate::time::{Date, Micros};
 
 type FixedState = foldhash::fast::FixedState;
@@ -20,8 +22,11 @@ type FixedState = foldhash::fast::FixedState;
 #[allow(clippy::disallowed_types)]
 type Map<K, V> = std::collections::HashMap<K, V, FixedState>;
 
-/// A rough size in bytes of a row without its figures: what its columns take.
-const ROW_BYTES: usize = 72;
+/// A rough size in bytes of a row without its figures: what its columns take, but for long sequence numbers.
+const ROW_BYTES: usize = 56;
+
+/// What two long sequence numbers take beside: two pointers with lengths, and two texts with counts.
+const LONG_BYTES: usize = 2 * (8 + 16 + 56);
 
 /// A rough size in bytes of a figure.
 const VALUE_BYTES: usize = 9;
@@ -34,12 +39,13 @@ pub struct Rows {
     index_of: Map<Arc<str>, u32>,
     /// Index into `tickers`.
     ticker: Vec<u32>,
-    trade_date: Vec<Date>,
+    /// Days since 1970-01-01.
+    trade_date: Vec<i32>,
     start: Vec<i64>,
     end: Vec<i64>,
     ticks: Vec<u64>,
-    first_sequence: Vec<SequenceNumber>,
-    last_sequence: Vec<SequenceNumber>,
+    first_sequence: SequenceColumn,
+    last_sequence: SequenceColumn,
     /// Where each row's figures end in `kinds` and `bits`.
     values_end: Vec<u32>,
     kinds: Vec<u8>,
@@ -72,7 +78,11 @@ impl Rows {
 
     /// A rough size in bytes, for the bound on unpublished bytes.
     pub fn bytes(&self) -> usize {
-        ROW_BYTES * self.len() + VALUE_BYTES * self.kinds.len() + self.ticker_bytes
+        let long = match self.last_sequence.as_short() {
+            Some(_) => 0,
+            None => LONG_BYTES,
+        };
+        (ROW_BYTES + long) * self.len() + VALUE_BYTES * self.kinds.len() + self.ticker_bytes
     }
 
     /// The row at `index`; `None` beyond the last.
@@ -121,7 +131,7 @@ impl Rows {
         }
         let ticker = self.index_of_ticker(head.ticker);
         self.ticker.push(ticker);
-        self.trade_date.push(head.trade_date);
+        self.trade_date.push(head.trade_date.days());
         self.start.push(head.window_start.0);
         self.end.push(head.window_end.0);
         self.ticks.push(head.ticks);
@@ -206,7 +216,7 @@ impl<'a> RowView<'a> {
 
     /// See [`Row::trade_date`].
     pub fn trade_date(self) -> Date {
-        self.rows.trade_date[self.index]
+        Date::from_days(self.rows.trade_date[self.index])
     }
 
     /// See [`Row::window_start`].
@@ -225,13 +235,13 @@ impl<'a> RowView<'a> {
     }
 
     /// See [`Row::first_sequence`].
-    pub fn first_sequence(self) -> &'a SequenceNumber {
-        &self.rows.first_sequence[self.index]
+    pub fn first_sequence(self) -> SequenceNumber {
+        self.rows.first_sequence.at(self.index)
     }
 
     /// See [`Row::last_sequence`].
-    pub fn last_sequence(self) -> &'a SequenceNumber {
-        &self.rows.last_sequence[self.index]
+    pub fn last_sequence(self) -> SequenceNumber {
+        self.rows.last_sequence.at(self.index)
     }
 
     /// The figure in column `index`; null when the window was opened before the column existed.
@@ -266,8 +276,8 @@ impl<'a> RowView<'a> {
             window_start: self.window_start(),
             window_end: self.window_end(),
             ticks: self.ticks(),
-            first_sequence: self.first_sequence().clone(),
-            last_sequence: self.last_sequence().clone(),
+            first_sequence: self.first_sequence(),
+            last_sequence: self.last_sequence(),
         }
     }
 
@@ -280,8 +290,8 @@ impl<'a> RowView<'a> {
             window_end: self.window_end(),
             values: self.values().collect(),
             ticks: self.ticks(),
-            first_sequence: self.first_sequence().clone(),
-            last_sequence: self.last_sequence().clone(),
+            first_sequence: self.first_sequence(),
+            last_sequence: self.last_sequence(),
         }
     }
 }
@@ -372,30 +382,47 @@ struct Columns {
 }
 
 /// Sequence numbers: all short (u64, little-endian), or as texts.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Sequences {
     Short(ByteString),
     Texts(Vec<SequenceNumber>),
 }
 
-/// What is made when it is written.
-struct Lazily<F>(F);
+/// The same, to be written.
+#[derive(Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SequencesOf<'a> {
+    Short(Packed<'a, u64>),
+    Texts(&'a SequenceColumn),
+}
 
-impl<F: Fn() -> T, T: Serialize> Serialize for Lazily<F> {
+impl Serialize for SequenceColumn {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        (self.0)().serialize(serializer)
+        serializer.collect_seq((0..self.len()).map(|index| self.at(index)))
+    }
+}
+
+/// Numbers as one byte string, little-endian: as they are in memory, wherever that is so.
+struct Packed<'a, T>(&'a [T]);
+
+impl<T: IntoBytes + Immutable> Serialize for Packed<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes = self.0.as_bytes();
+        if cfg!(target_endian = "little") {
+            return serializer.serialize_bytes(bytes);
+        }
+        let numbers = bytes.chunks_exact(size_of::<T>());
+        let swapped: Vec<u8> = numbers
+            .flat_map(|number| number.iter().rev())
+            .copied()
+            .collect();
+        serializer.serialize_bytes(&swapped)
     }
 }
 
 /// Bytes as one byte string instead of a list of numbers.
 struct ByteString(Vec<u8>);
-
-impl Serialize for ByteString {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(&self.0)
-    }
-}
 
 impl<'de> Deserialize<'de> for ByteString {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -417,14 +444,6 @@ impl<'de> Deserialize<'de> for ByteString {
 }
 
 impl ByteString {
-    fn of<const N: usize>(numbers: impl ExactSizeIterator<Item = [u8; N]>) -> Self {
-        let mut bytes = Vec::with_capacity(N * numbers.len());
-        for number in numbers {
-            bytes.extend_from_slice(&number);
-        }
-        ByteString(bytes)
-    }
-
     /// The numbers; `None` when the last isn't whole.
     fn numbers<const N: usize, T>(&self, number: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {
         let (whole, rest) = self.0.as_chunks::<N>();
@@ -433,24 +452,36 @@ impl ByteString {
     }
 }
 
-impl Sequences {
-    fn of(numbers: &[SequenceNumber]) -> Self {
-        match numbers.iter().all(|number| number.as_short().is_some()) {
-            true => Sequences::Short(ByteString::of(
-                numbers
-                    .iter()
-                    .map(|number| number.as_short().unwrap_or_default().to_le_bytes()),
-            )),
-            false => Sequences::Texts(numbers.to_vec()),
+impl SequencesOf<'_> {
+    fn new(column: &SequenceColumn) -> SequencesOf<'_> {
+        match column.as_short() {
+            Some(numbers) => SequencesOf::Short(Packed(numbers)),
+            None => SequencesOf::Texts(column),
         }
     }
+}
 
-    fn numbers(self) -> Option<Vec<SequenceNumber>> {
+impl Sequences {
+    fn column(self) -> Option<SequenceColumn> {
         match self {
+            // Above 19 digits none is short.
             Sequences::Short(bytes) => {
-                bytes.numbers(|number| SequenceNumber::from(u64::from_le_bytes(number)))
+                let numbers = bytes.numbers(u64::from_le_bytes)?;
+                Some(
+                    match numbers
+                        .iter()
+                        .all(|number| *number < 10_000_000_000_000_000_000)
+                    {
+                        true => SequenceColumn::Short(numbers),
+                        false => numbers
+                            .into_iter()
+                            .map(SequenceNumber::from)
+                            .collect::<Vec<_>>()
+                            .into(),
+                    },
+                )
             }
-            Sequences::Texts(numbers) => Some(numbers),
+            Sequences::Texts(numbers) => Some(numbers.into()),
         }
     }
 }
@@ -461,57 +492,20 @@ impl Serialize for Rows {
         if serializer.is_human_readable() {
             return serializer.collect_seq(self.iter().map(RowView::to_row));
         }
-        // Column by column: no more than one is there twice.
+        // As they are: nothing is there twice.
         let mut columns = serializer.serialize_struct("Columns", 11)?;
-        columns.serialize_field(
-            "tickers",
-            &Lazily(|| {
-                self.tickers
-                    .iter()
-                    .map(AsRef::as_ref)
-                    .collect::<Vec<&str>>()
-            }),
-        )?;
-        columns.serialize_field(
-            "ticker",
-            &Lazily(|| ByteString::of(self.ticker.iter().map(|index| index.to_le_bytes()))),
-        )?;
-        columns.serialize_field(
-            "trade_date",
-            &Lazily(|| ByteString::of(self.trade_date.iter().map(|day| day.days().to_le_bytes()))),
-        )?;
-        columns.serialize_field(
-            "start",
-            &Lazily(|| ByteString::of(self.start.iter().map(|micros| micros.to_le_bytes()))),
-        )?;
-        columns.serialize_field(
-            "end",
-            &Lazily(|| ByteString::of(self.end.iter().map(|micros| micros.to_le_bytes()))),
-        )?;
-        columns.serialize_field(
-            "ticks",
-            &Lazily(|| ByteString::of(self.ticks.iter().map(|ticks| ticks.to_le_bytes()))),
-        )?;
-        columns.serialize_field(
-            "first_sequence",
-            &Lazily(|| Sequences::of(&self.first_sequence)),
-        )?;
-        columns.serialize_field(
-            "last_sequence",
-            &Lazily(|| Sequences::of(&self.last_sequence)),
-        )?;
-        columns.serialize_field(
-            "values_end",
-            &Lazily(|| ByteString::of(self.values_end.iter().map(|end| end.to_le_bytes()))),
-        )?;
-        columns.serialize_field(
-            "kinds",
-            &Lazily(|| ByteString::of(self.kinds.iter().map(|kind| [*kind]))),
-        )?;
-        columns.serialize_field(
-            "bits",
-            &Lazily(|| ByteString::of(self.bits.iter().map(|bits| bits.to_le_bytes()))),
-        )?;
+        let tickers: Vec<&str> = self.tickers.iter().map(AsRef::as_ref).collect();
+        columns.serialize_field("tickers", &tickers)?;
+        columns.serialize_field("ticker", &Packed(&self.ticker))?;
+        columns.serialize_field("trade_date", &Packed(&self.trade_date))?;
+        columns.serialize_field("start", &Packed(&self.start))?;
+        columns.serialize_field("end", &Packed(&self.end))?;
+        columns.serialize_field("ticks", &Packed(&self.ticks))?;
+        columns.serialize_field("first_sequence", &SequencesOf::new(&self.first_sequence))?;
+        columns.serialize_field("last_sequence", &SequencesOf::new(&self.last_sequence))?;
+        columns.serialize_field("values_end", &Packed(&self.values_end))?;
+        columns.serialize_field("kinds", &Packed(&self.kinds))?;
+        columns.serialize_field("bits", &Packed(&self.bits))?;
         columns.end()
     }
 }
@@ -554,14 +548,12 @@ impl Columns {
                 .collect(),
             ticker_bytes: tickers.iter().map(|ticker| ticker.len() + 64).sum(),
             ticker: self.ticker.numbers(u32::from_le_bytes)?,
-            trade_date: self
-                .trade_date
-                .numbers(|days| Date::from_days(i32::from_le_bytes(days)))?,
+            trade_date: self.trade_date.numbers(i32::from_le_bytes)?,
             start: self.start.numbers(i64::from_le_bytes)?,
             end: self.end.numbers(i64::from_le_bytes)?,
             ticks: self.ticks.numbers(u64::from_le_bytes)?,
-            first_sequence: self.first_sequence.numbers()?,
-            last_sequence: self.last_sequence.numbers()?,
+            first_sequence: self.first_sequence.column()?,
+            last_sequence: self.last_sequence.column()?,
             values_end: self.values_end.numbers(u32::from_le_bytes)?,
             kinds: self.kinds.0,
             bits: self.bits.numbers(u64::from_le_bytes)?,

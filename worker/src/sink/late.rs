@@ -22,8 +22,8 @@ pub fn late_parquet(
     let provenance = Provenance::new(
         name,
         late_digest(ticks),
-        ticks.iter().map(|tick| &tick.sequence),
-        ticks.iter().map(|tick| &tick.sequence),
+        ticks.iter().map(|tick| tick.sequence.clone()),
+        ticks.iter().map(|tick| tick.sequence.clone()),
         ticks.len() as u64,
     );
     let texts = |text: &dyn Fn(&LateTick) -> String| Data::Texts(ticks.iter().map(text).collect());

@@ -39,15 +39,16 @@ pub struct Provenance {
 
 impl Provenance {
     /// Of a file of the batch `name`, written by this release.
-    pub(crate) fn new<'a>(
+    pub(crate) fn new(
         name: &BatchName,
         row_digest: String,
-        first: impl Iterator<Item = &'a SequenceNumber>,
-        last: impl Iterator<Item = &'a SequenceNumber>,
+        first: impl Iterator<Item = SequenceNumber>,
+        last: impl Iterator<Item = SequenceNumber>,
         ticks: u64,
     ) -> Self {
-        let text =
-            |number: Option<&SequenceNumber>| number.map(ToString::to_string).unwrap_or_default();
+        let text = |number: Option<SequenceNumber>| {
+            number.map(|number| number.to_string()).unwrap_or_default()
+        };
         Provenance {
             state_id: name.state_id.clone(),
             incarnation: name.incarnation.to_string(),
