@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick bench-client fuzz web screenshot
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick bench-commit bench-client fuzz web screenshot
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -56,6 +56,9 @@ bench-client: ## The worker's client side of a stream beside the SDK's own decod
 
 bench-assignment: ## How long the plan of who has which shard takes: 10,000 shards, 200 workers
 	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench assignment
+
+bench-commit: ## What a commit costs a shard of 500, 10,000 and 100,000 tickers: bytes and time
+	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench commit
 
 bench-tick: ## What a tick costs the core: parsed, and counted into its window
 	@. scripts/env.sh && cargo bench --quiet --package stockstream-core --bench tick

@@ -2,7 +2,7 @@
 
 Each round runs every engine once, in turn, over the same file, in a process of its own; what counts is the whole process
 by the clock. The first round warms the file cache and isn't counted. Rows of all engines are compared: floats to 1e-9,
-all else exactly. Prints Markdown.
+all else exactly. With --input the same ticks come in another form. Prints Markdown.
 """
 
 import argparse
@@ -23,7 +23,7 @@ kind: StockStream
 metadata: {{name: bench}}
 spec:
   source:
-    files: {{paths: ["file://{ticks}"], format: ndjson}}
+    files: {{paths: ["file://{ticks}"], format: {format}}}
   window:
     size: 1m
     aggregates:
@@ -39,6 +39,41 @@ spec:
   state:
     path: file://{folder}/state
 """
+
+# The name's end: the source's format, and how DuckDB writes it.
+INPUTS = {
+    "ndjson": ("ndjson", ""),
+    "ndjson.gz": ("ndjson", "FORMAT json, COMPRESSION gzip"),
+    "ndjson.zst": ("ndjson", "FORMAT json, COMPRESSION zstd"),
+    "csv": ("csv", "FORMAT csv, HEADER"),
+    "csv.gz": ("csv", "FORMAT csv, HEADER, COMPRESSION gzip"),
+    "parquet": ("parquet", "FORMAT parquet, COMPRESSION zstd"),
+}
+
+
+def suffix_of(path: pathlib.Path) -> str:
+    return path.name.split(".", 1)[1]
+
+
+def converted(ticks: pathlib.Path, suffix: str) -> pathlib.Path:
+    """The same ticks in another form, in the same order; kept from run to run."""
+    import duckdb
+
+    target = ticks.with_suffix(f".{suffix}")
+    if suffix == "ndjson" or target.exists():
+        return target
+    print(f"bench: writing {target}", file=sys.stderr)
+    part = target.with_name(f"part-{target.name}")
+    # Texts stay texts, but for Parquet, which has types for time.
+    time_type = "TIMESTAMPTZ" if suffix == "parquet" else "VARCHAR"
+    session = duckdb.connect()
+    session.execute("SET TimeZone = 'UTC'")
+    session.execute(
+        f"""COPY (SELECT * FROM read_ndjson('{ticks}', columns = {{ticker: 'VARCHAR', "date": 'VARCHAR', "timestamp": '{time_type}',
+        open: 'DOUBLE', high: 'DOUBLE', low: 'DOUBLE', close: 'DOUBLE', volume: 'BIGINT'}})) TO '{part}' ({INPUTS[suffix][1]})"""
+    )
+    part.rename(target)
+    return target
 
 
 class Run:
@@ -65,7 +100,7 @@ def measure(command: list[str], rows: pathlib.Path) -> Run:
 def ours(binary: str, ticks: pathlib.Path, folder: pathlib.Path) -> Run:
     folder.mkdir()
     pipeline = folder / "pipeline.yaml"
-    pipeline.write_text(PIPELINE.format(ticks=ticks, folder=folder))
+    pipeline.write_text(PIPELINE.format(ticks=ticks, format=INPUTS[suffix_of(ticks)][0], folder=folder))
     return measure([binary, "worker", "-f", str(pipeline), "--listen", "127.0.0.1:0"], folder / "rows")
 
 
@@ -103,6 +138,7 @@ def main() -> None:
     parser.add_argument("--ticks", type=int, default=4_000_000, help="how many (default: 4000000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds that count (default: 3)")
     parser.add_argument("--only", default="stockstream,duckdb,polars", help="some of stockstream,duckdb,polars")
+    parser.add_argument("--input", default="ndjson", choices=INPUTS, help="the ticks' form (default: ndjson); Polars reads ndjson only")
     options = parser.parse_args()
     ticks = options.cache / f"ticks-{options.ticks}.ndjson"
     if not ticks.exists():
@@ -111,12 +147,13 @@ def main() -> None:
         part = ticks.with_suffix(".part")
         subprocess.run([sys.executable, str(HERE / "ticks.py"), str(options.ticks), str(part)], check=True)
         part.rename(ticks)
+    ticks = converted(ticks, options.input)
     engines = {
         "stockstream": lambda folder: ours(options.binary, ticks, folder),
         "duckdb": lambda folder: peer(sys.executable, "duckdb", ticks, folder),
         "polars": lambda folder: peer(sys.executable, "polars", ticks, folder),
     }
-    names = options.only.split(",")
+    names = [name for name in options.only.split(",") if name != "polars" or options.input == "ndjson"]
     runs: dict[str, list[Run]] = {name: [] for name in names}
     rows = 0
     with tempfile.TemporaryDirectory(dir=options.cache) as work:
@@ -134,7 +171,7 @@ def main() -> None:
         shutil.rmtree(work, ignore_errors=True)
     size = ticks.stat().st_size / options.ticks
     compared = f"{rows:,} rows, all the same" if rows else "rows not compared"
-    print(f"{options.ticks:,} ticks of {size:.0f} bytes, {compared}; medians of {options.rounds} rounds\n")
+    print(f"{options.ticks:,} ticks, {options.input}, of {size:.0f} bytes, {compared}; medians of {options.rounds} rounds\n")
     print("| engine | ticks/s | s | processor s | most memory, MiB | files | × Stockstream |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     middle = {name: statistics.median(run.seconds for run in own) for name, own in runs.items()}

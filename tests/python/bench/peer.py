@@ -11,6 +11,14 @@ import sys
 def with_duckdb(ticks: str, folder: str) -> None:
     import duckdb
 
+    columns = """{ticker: 'VARCHAR', "date": 'DATE', "timestamp": 'TIMESTAMPTZ', open: 'DOUBLE', high: 'DOUBLE', low: 'DOUBLE',
+        close: 'DOUBLE', volume: 'BIGINT'}"""
+    if ticks.endswith(".parquet"):
+        read = f"read_parquet('{ticks}')"
+    elif ".csv" in ticks:
+        read = f"read_csv('{ticks}', header = true, columns = {columns})"
+    else:
+        read = f"read_ndjson('{ticks}', columns = {columns})"
     session = duckdb.connect()
     session.execute("SET threads = 2; SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
     session.execute(
@@ -19,9 +27,7 @@ def with_duckdb(ticks: str, folder: str) -> None:
             SELECT ticker, time_bucket(INTERVAL 1 MINUTE, "timestamp") AS window_start,
                 avg(close) AS avg_close, arg_max(close, "timestamp") AS last_close,
                 count(close) AS ticks, sum(volume) AS volume, min(low) AS low, max(high) AS high
-            FROM read_ndjson('{ticks}', columns = {{
-                ticker: 'VARCHAR', "date": 'DATE', "timestamp": 'TIMESTAMPTZ', open: 'DOUBLE', high: 'DOUBLE', low: 'DOUBLE',
-                close: 'DOUBLE', volume: 'BIGINT'}})
+            FROM {read}
             GROUP BY ALL
         ) TO '{folder}' (FORMAT parquet, PARTITION_BY (ticker), COMPRESSION zstd)
         """

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use aws_sdk_kinesis::types::{EncryptionType, StreamMode, StreamStatus};
 
+use tokio::sync::SemaphorePermit;
+
 use super::case::cases;
 use super::context::{Context, HALF, REGION, S0, S1, S2, by_size, client, eventually};
 use super::refusal::{INVALID, outcome, refused, same};
@@ -343,20 +345,25 @@ async fn is_deleting_then_gone(context: &Context) -> anyhow::Result<()> {
 
 /// "If the stream is in the ACTIVE state, you can delete it."
 async fn delete_while_creating(context: &Context) -> anyhow::Result<()> {
-    refuse_deletion(context).await.map(drop)
+    let (_creating, _) = refuse_deletion(context).await?;
+    tokio::time::sleep(PAST_CREATION).await;
+    Ok(())
 }
 
 /// A refused call changes nothing: the stream becomes ACTIVE, and stays.
 async fn delete_refused(context: &Context) -> anyhow::Result<()> {
-    let name = refuse_deletion(context).await?;
-    // Past the time when the deletion would have ended, had it been taken.
-    tokio::time::sleep(STATE_LASTS + Duration::from_secs(2)).await;
+    let (_creating, name) = refuse_deletion(context).await?;
+    // That is also past the time when the deletion would have ended, had it been taken.
+    tokio::time::sleep(PAST_CREATION).await;
     context.active(&name).await.map(drop)
 }
 
-/// Has a stream that is being made, and the deletion of it refused; its name.
-async fn refuse_deletion(context: &Context) -> anyhow::Result<String> {
-    let _creating = context.hold_creations(false).await?;
+/// By then a stream is no longer in CREATING, on a loaded machine either.
+const PAST_CREATION: Duration = STATE_LASTS.saturating_add(Duration::from_secs(2));
+
+/// Has a stream that is being made, and the deletion of it refused; its name, and the leave to have it in CREATING.
+async fn refuse_deletion(context: &Context) -> anyhow::Result<(SemaphorePermit<'_>, String)> {
+    let creating = context.hold_creations(false).await?;
     loop {
         let name = context.name();
         let began = Instant::now();
@@ -371,7 +378,7 @@ async fn refuse_deletion(context: &Context) -> anyhow::Result<String> {
             continue;
         }
         refused(answer, &["ResourceInUseException"])?;
-        return Ok(name);
+        return Ok((creating, name));
     }
 }
 
