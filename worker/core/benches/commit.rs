@@ -3,7 +3,16 @@
 //!
 //! A commit writes the whole state: the open windows (three a ticker here, as with two minutes' delay), the latest close of
 //! every ticker, and whatever waits. Its bytes should grow as the tickers do, and no faster.
-#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a benchmark reads the clock"
+)]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "that is its purpose"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
