@@ -1,4 +1,4 @@
-"""One run of a peer over the ticks: peer.py duckdb|polars FILE FOLDER
+"""One run of a peer over the ticks: peer.py duckdb|polars FILE FOLDER; or the ticks in another form: peer.py 'FORMAT …' FILE TARGET
 
 Counts one-minute figures into Parquet, one folder a ticker, with two threads. Each peer in its best form: DuckDB with
 explicit columns, and `arg_max` in place of `last`, whose order isn't the file's when it runs in parallel.
@@ -67,5 +67,22 @@ def with_polars(ticks: str, folder: str) -> None:
     rows.write_parquet(folder, partition_by="ticker", mkdir=True)
 
 
+def convert(form: str, ticks: str, target: str) -> None:
+    import duckdb
+
+    # Texts stay texts, but for Parquet, which has types for time.
+    time_type = "TIMESTAMPTZ" if "parquet" in form else "VARCHAR"
+    session = duckdb.connect()
+    session.execute("SET TimeZone = 'UTC'")
+    session.execute(
+        f"""COPY (SELECT * FROM read_ndjson('{ticks}', columns = {{ticker: 'VARCHAR', "date": 'VARCHAR', "timestamp": '{time_type}',
+        open: 'DOUBLE', high: 'DOUBLE', low: 'DOUBLE', close: 'DOUBLE', volume: 'BIGINT'}})) TO '{target}' ({form})"""
+    )
+
+
 if __name__ == "__main__":
-    {"duckdb": with_duckdb, "polars": with_polars}[sys.argv[1]](sys.argv[2], sys.argv[3])
+    peers = {"duckdb": with_duckdb, "polars": with_polars}
+    if sys.argv[1] in peers:
+        peers[sys.argv[1]](sys.argv[2], sys.argv[3])
+    else:
+        convert(*sys.argv[1:])
