@@ -65,17 +65,9 @@ fn parse_and_count(bencher: Bencher<'_, '_>, odd: bool) {
         idle_timeout: None,
         ..Plan::default()
     });
-    let checkpoint = Checkpoint::before_first(
-        "bench",
-        "k1",
-        "shard",
-        HashRange::ALL,
-        Position::TrimHorizon,
-    );
-    let state = || ShardState::restore(plan.clone(), &checkpoint, Monotonic(0)).ok();
     bencher
         .counter(ItemsCount::new(TICKS))
-        .with_inputs(state)
+        .with_inputs(|| state(&plan))
         .bench_local_values(|state| {
             let mut state = state?;
             for (number, tick) in (1u64..).zip(&ticks) {
