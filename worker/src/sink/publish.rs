@@ -30,7 +30,7 @@ const CONCURRENCY: usize = 16;
 const MANY: usize = 16;
 
 /// Files that are made together: each takes a file handle, of which a process may have 1,024.
-const MANY_AT_ONCE: usize = 512;
+const MANY_AT_ONCE: usize = 256;
 
 /// For all of them. A disk that takes longer is left to the way that tries each file by itself, with a deadline.
 const MANY_WITHIN: Duration = Duration::from_secs(30);

@@ -23,6 +23,9 @@ pub(super) struct Names {
 /// Places to begin with.
 const PLACES: usize = 2_048;
 
+/// From where its hash says, a word stands no further than this.
+const MOST_STEPS: usize = 64;
+
 /// No ticker is empty.
 const FREE: (u64, u32) = (0, 0);
 
@@ -41,18 +44,18 @@ impl Names {
     /// The ticker's number, and before it is given the first time, `note`.
     pub(super) fn number_of(&mut self, ticker: &[u8], note: impl FnOnce()) -> u32 {
         let count = self.count;
-        let number = match word(ticker) {
-            Some(word) => {
-                let place = self.place_of(word);
-                if self.short[place] == FREE {
+        let number = match word(ticker).and_then(|word| Some((word, self.place_of(word)?))) {
+            Some((word, place)) if self.short[place] == FREE => match self.long.get(ticker) {
+                // There was no place for it when it came.
+                Some(number) => *number,
+                None => {
                     self.short[place] = (word, count);
                     self.in_short += 1;
                     self.make_room();
                     count
-                } else {
-                    self.short[place].1
                 }
-            }
+            },
+            Some((_, place)) => self.short[place].1,
             None => match self.long.get(ticker) {
                 Some(number) => *number,
                 None => {
@@ -68,17 +71,17 @@ impl Names {
         number
     }
 
-    /// Where the word stands, or would. There is always a free place.
-    fn place_of(&self, word: u64) -> usize {
+    /// Where the word stands, or would; `None` when that isn't near: such words have been chosen to meet in one place, and
+    /// are kept with the long tickers.
+    fn place_of(&self, word: u64) -> Option<usize> {
         let mask = self.short.len() - 1;
-        // Fibonacci hashing (Knuth, "The Art of Computer Programming", 6.4).
-        let hash = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        #[allow(clippy::cast_possible_truncation, reason = "32 bits")]
-        let mut place = hash as usize & mask;
-        while self.short[place] != FREE && self.short[place].0 != word {
-            place = (place + 1) & mask;
-        }
-        place
+        // Fibonacci hashing (Knuth, "The Art of Computer Programming", 6.4): the product's highest bits.
+        let hash =
+            word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.short.len().trailing_zeros());
+        let first = usize::try_from(hash).unwrap_or(0);
+        (0..MOST_STEPS)
+            .map(|step| (first + step) & mask)
+            .find(|place| self.short[*place] == FREE || self.short[*place].0 == word)
     }
 
     fn make_room(&mut self) {
@@ -86,10 +89,21 @@ impl Names {
             return;
         }
         let more = vec![FREE; self.short.len() * 2];
-        for entry in std::mem::replace(&mut self.short, more) {
-            if entry != FREE {
-                let place = self.place_of(entry.0);
-                self.short[place] = entry;
+        for (word, number) in std::mem::replace(&mut self.short, more) {
+            if (word, number) == FREE {
+                continue;
+            }
+            match self.place_of(word) {
+                Some(place) => self.short[place] = (word, number),
+                None => {
+                    self.in_short -= 1;
+                    let bytes = word.to_le_bytes();
+                    let length = bytes
+                        .iter()
+                        .rposition(|byte| *byte != 0)
+                        .map_or(0, |last| last + 1);
+                    self.long.insert(bytes[..length].into(), number);
+                }
             }
         }
     }
@@ -137,5 +151,27 @@ mod tests {
                 assert_eq!(names.number_of(ticker.as_bytes(), || ()), number);
             }
         }
+    }
+
+    /// Words whose hashes are all the same: multiples of the constant's inverse.
+    #[test]
+    fn tickers_that_were_chosen_to_meet_have_numbers_of_their_own() {
+        let inverse = 0x9e37_79b9_7f4a_7c15_u64;
+        // Newton's iteration modulo 2^64.
+        let mut inverted = inverse;
+        for _ in 0..6 {
+            inverted = inverted.wrapping_mul(2u64.wrapping_sub(inverse.wrapping_mul(inverted)));
+        }
+        let tickers: Vec<[u8; 8]> = (1..20_000u64)
+            .map(|number| number.wrapping_mul(inverted).to_le_bytes())
+            .filter(|ticker| ticker[7] != 0)
+            .collect();
+        let mut names = Names::default();
+        for _ in 0..2 {
+            for (number, ticker) in (0..).zip(&tickers) {
+                assert_eq!(names.number_of(ticker, || ()), number);
+            }
+        }
+        assert!(names.long.len() > 19_000);
     }
 }

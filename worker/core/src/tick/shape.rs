@@ -49,7 +49,7 @@ struct Shape {
     fields: Vec<Field>,
     /// What follows the last field.
     end: Literal,
-    /// There is no line's end within.
+    /// There is no line's end within, nor a part of one at its end.
     is_line: bool,
 }
 
@@ -236,7 +236,7 @@ impl Shape {
         Some(Shape {
             fields,
             end: Literal::new(data.get(begun..)?),
-            is_line: !data.contains(&b'\n'),
+            is_line: !data.contains(&b'\n') && data.last() != Some(&b'\r'),
         })
     }
 }

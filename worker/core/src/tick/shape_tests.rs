@@ -115,6 +115,41 @@ fn what_is_not_plain_is_left_to_the_strict_parser() {
     }
 }
 
+fn line_at(text: &[u8], at: usize) -> (std::ops::Range<usize>, usize) {
+    let length = text[at..]
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .unwrap_or(text.len() - at);
+    let cut = usize::from(length > 0 && text[at + length - 1] == b'\r');
+    (at..at + length - cut, at + length + 1)
+}
+
+#[test]
+fn the_bytes_of_a_record_do_not_depend_on_what_was_learned() {
+    for first in ["\r\r\n", "\r\n", "\n", " \r\n", "\r \n"] {
+        let text = format!("{PLAIN}{first}{PLAIN}\r\n{PLAIN}\n{PLAIN}\r\n");
+        let block = super::super::TickBlock::parse(&mut parser(), text.into(), line_at);
+        for index in 1..4 {
+            assert_eq!(
+                block.data(index),
+                PLAIN.as_bytes(),
+                "{index} after {first:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn very_long_records_make_no_templates() {
+    let mut parser = parser();
+    for length in [10, 5_000] {
+        let record = PLAIN.replace("XNAS", &"x".repeat(length));
+        parser.parse(record.as_bytes()).unwrap();
+        parser.parse(record.as_bytes()).unwrap();
+    }
+    assert_eq!(parser.shapes.templates.len(), 1);
+}
+
 /// A stream whose layout changes is learned anew, as often as it changes; one without a layout isn't learned from for ever.
 #[test]
 fn a_new_layout_is_learned() {

@@ -9,6 +9,9 @@ use super::digits::{FewDigits, is_plain};
 use super::plain::{Field, Layout, Literal, NumberUse, POWERS, TextUse, layout_of};
 use crate::plan::{MAX_ID_BYTES, MAX_TICKER_BYTES};
 
+/// The longest record that a template is made of, in bytes: every line that happens to be as long is compared with it.
+const LONGEST: usize = 4_096;
+
 /// A record of one length, with every field at a place of its own.
 #[derive(Debug)]
 pub(super) struct Template {
@@ -48,8 +51,11 @@ struct Kept {
 
 impl Template {
     /// The template of the records of these fields that are as this one. `None` when there is none: the record isn't of these
-    /// fields, is short, or has a number of many digits.
+    /// fields, is short or very long, or has a number of many digits.
     pub(super) fn of(fields: &[Field], end: &Literal, record: &[u8]) -> Option<Self> {
+        if record.len() > LONGEST {
+            return None;
+        }
         let mut template = Template {
             length: record.len(),
             words: Vec::new(),

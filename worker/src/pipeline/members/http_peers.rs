@@ -106,13 +106,24 @@ async fn connect(address: &str) -> io::Result<TcpStream> {
 fn may_be_a_worker(ip: IpAddr) -> bool {
     match ip.to_canonical() {
         IpAddr::V4(ip) => {
-            // 169.254.0.0/16 has the instance metadata of every large cloud, and EKS's pod identity.
-            !(ip.is_link_local() || ip.is_multicast() || ip.is_broadcast() || ip.is_unspecified())
+            // 169.254.0.0/16 has the instance metadata of nearly every cloud, and EKS's pod identity; the other is Alibaba's.
+            let is_of_alibaba = ip.octets() == [100, 100, 100, 200];
+            !(is_of_alibaba
+                || ip.is_link_local()
+                || ip.is_multicast()
+                || ip.is_broadcast()
+                || ip.is_unspecified())
         }
         IpAddr::V6(ip) => {
-            // fd00:ec2::/32 has the same of AWS.
-            let is_of_ec2 = ip.segments()[..2] == [0xfd00, 0x0ec2];
-            !(ip.is_unicast_link_local() || ip.is_multicast() || ip.is_unspecified() || is_of_ec2)
+            // fd00:ec2::/32 has the same of AWS, fd20:ce::/32 of Google; 64:ff9b::/96 leads to IPv4.
+            let is_of_a_cloud = matches!(
+                ip.segments()[..2],
+                [0xfd00, 0x0ec2] | [0xfd20, 0x00ce] | [0x0064, 0xff9b]
+            );
+            !(is_of_a_cloud
+                || ip.is_unicast_link_local()
+                || ip.is_multicast()
+                || ip.is_unspecified())
         }
     }
 }
@@ -159,6 +170,9 @@ mod tests {
             "169.254.170.23",
             "::ffff:169.254.169.254",
             "fd00:ec2::254",
+            "fd20:ce::254",
+            "64:ff9b::a9fe:a9fe",
+            "100.100.100.200",
             "fe80::1",
             "0.0.0.0",
             "::",
