@@ -11,9 +11,6 @@ import shlex
 import sys
 import time
 
-# Twice Spark's default: enough for both, far below the machine's memory.
-HEAP = "2g"
-
 # Flink's own logging writes thousands of lines a run.
 FLINK_LOGGING = """rootLogger.level = ERROR
 rootLogger.appenderRef.file.ref = file
@@ -49,7 +46,8 @@ def with_spark(folder: pathlib.Path) -> None:
 
     session = (
         SparkSession.builder.master("local[2]")
-        .config("spark.driver.memory", HEAP)
+        # The default; twice as much, or another collector of garbage, is no faster here.
+        .config("spark.driver.memory", "1g")
         .config("spark.driver.host", "127.0.0.1")
         .config("spark.driver.bindAddress", "127.0.0.1")
         .config("spark.local.dir", str(folder / "local"))
@@ -110,7 +108,8 @@ def with_flink(folder: pathlib.Path, jar: str) -> None:
     of_spark = pathlib.Path(pyspark.__file__).parent / "jars"
     jars = [jar, *(str(path) for name in ("hadoop-client-*.jar", "zstd-jni-*.jar") for path in of_spark.glob(name))]
     os.environ["HADOOP_CLASSPATH"] = os.pathsep.join(jars)
-    os.environ["JVM_ARGS"] = f"-Xmx{HEAP}"
+    # Faster by a quarter or more of its processor time than with 1 GiB, or with the JVM's own choice of a collector.
+    os.environ["JVM_ARGS"] = "-Xmx2g -XX:+UseParallelGC"
     log = folder / "log"
     log.mkdir()
     os.environ["FLINK_LOG_DIR"] = str(log)
