@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-stream bench-tick bench-commit bench-client fuzz web screenshot
+.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client fuzz web screenshot
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -47,6 +47,9 @@ bench-kinesis: ## The embedded Kinesis' speed beside kinesis-local's, and its bo
 
 bench: ## Files of ticks to one-minute rows, beside DuckDB and Polars: ticks/s, memory, ratio; ARGS=--help for options
 	@scripts/bench.sh $(ARGS)
+
+bench-peers: ## The same job on Spark's Structured Streaming and on Flink: ticks/s, memory, files, ratio; ARGS=--help for options
+	@scripts/bench-peers.sh $(ARGS)
 
 bench-stream: ## A pipeline's speed from the stream to Parquet: ticks/s, idle cost, latency, bottleneck; ARGS=--help for options
 	@scripts/bench-stream.sh $(ARGS)

@@ -31,6 +31,11 @@ server_venv() { printf '%s/venv-%s-%s' "$STOCKSTREAM_CACHE" "$1" "$(cksum <"$roo
 peers=$root/tests/python/bench/peers.txt
 peers_venv=$STOCKSTREAM_CACHE/venv-peers-$(cksum <"$peers" | cut -d' ' -f1)
 
+# What `make bench-peers` compares with besides, and Flink's Parquet format.
+jvm_peers=$root/tests/python/bench/peers-jvm.txt
+jvm_peers_venv=$STOCKSTREAM_CACHE/venv-peers-jvm-$(cksum <"$jvm_peers" | cut -d' ' -f1)
+flink_parquet=$jvm_peers_venv/flink-sql-parquet.jar
+
 # A Chromium of this machine; empty when there is none.
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }
 

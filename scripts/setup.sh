@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Installs what is missing, and says what: scripts/setup.sh build|test|python|peers|web
+# Installs what is missing, and says what: scripts/setup.sh build|test|python|peers|peers-jvm|web
 #
 #   build    a C compiler and make (the AWS SDK's and zstd's C code), the pinned Rust toolchain
 #   python   a virtual environment with the pinned packages of tests/python/requirements.txt
 #   peers    a virtual environment with what `make bench` compares with
 #   web      that environment, for its Node, and the npm packages that build the page
-#   test     all of the above but peers, cargo-deny, Chromium, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
+#   peers-jvm  peers, and another with Spark, Flink and a Java, for `make bench-peers`: about 1 GB
+#   test     all of the above but the peers, cargo-deny, Chromium, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
 #
 # Tools go to $STOCKSTREAM_CACHE (default ~/.cache/stockstream). Quick when nothing is missing; two runs at once wait
 # for each other.
@@ -14,7 +15,12 @@ set -euo pipefail
 
 CARGO_DENY=0.20.2
 
-usage="usage: scripts/setup.sh build|python|peers|web|test"
+# Must be the version of apache-flink in tests/python/bench/peers-jvm.txt.
+FLINK_PARQUET=org.apache.flink:flink-sql-parquet:2.3.0
+FLINK_PARQUET_SHA256=f30617f4a5a6d437750f155ff72178ab34439aec91df64d96621c260559ba5fd
+MAVEN_DEPENDENCY_PLUGIN=org.apache.maven.plugins:maven-dependency-plugin:3.8.1
+
+usage="usage: scripts/setup.sh build|python|peers|peers-jvm|web|test"
 what=${1-}
 [ $# -eq 1 ] || die "$usage"
 
@@ -81,6 +87,38 @@ environment() {
     touch "$1/complete"
 }
 
+maven_missing() {
+    command -v mvn >/dev/null || echo maven
+}
+
+# Maven's own settings say where jars come from. It needs a repository of its own, which isn't kept.
+flink_parquet() {
+    local work jar
+    work=$(mktemp -d "$STOCKSTREAM_CACHE/build-XXXXXX")
+    # A failed download leaves nothing behind either.
+    trap 'rm -rf "$work"' EXIT
+    mvn --quiet --batch-mode -Dstyle.color=never "-Dmaven.repo.local=$work/repository" "$MAVEN_DEPENDENCY_PLUGIN:copy" \
+        "-Dartifact=$FLINK_PARQUET" "-DoutputDirectory=$work" >&2
+    jar=$(echo "$work"/*.jar)
+    echo "$FLINK_PARQUET_SHA256  $jar" | sha256sum --check --quiet --strict >&2 || die "setup: $FLINK_PARQUET isn't the file that is pinned here"
+    mv "$jar" "$1"
+    rm -rf "$work"
+    trap - EXIT
+}
+
+# PySpark has no wheel: it is built with the setuptools that is pinned too. The list has all that is needed, see there.
+jvm_environment() {
+    [ -e "$jvm_peers_venv/complete" ] && return
+    say "setup: making a Python environment with Spark and Flink in $jvm_peers_venv (a gigabyte)"
+    rm -rf "$jvm_peers_venv"
+    python3 -m venv "$jvm_peers_venv"
+    local pip=("$jvm_peers_venv/bin/python" -m pip --quiet --disable-pip-version-check install --require-hashes --no-deps)
+    "${pip[@]}" --only-binary :all: -r "$root/tests/python/bench/peers-jvm-build.txt"
+    "${pip[@]}" --only-binary :all: --no-binary pyspark --no-build-isolation --no-cache-dir -r "$jvm_peers"
+    flink_parquet "$flink_parquet"
+    touch "$jvm_peers_venv/complete"
+}
+
 server_environments() {
     local server
     for server in "${servers[@]}"; do environment "$(server_venv "$server")" "$root/tests/python/servers/$server.txt"; done
@@ -118,6 +156,7 @@ case $what in
     build) packages $(compiler_missing); toolchain ;;
     python) packages $(python_missing); environment "$venv" "$requirements" ;;
     peers) packages $(python_missing); environment "$peers_venv" "$peers" ;;
+    peers-jvm) packages $(python_missing) $(maven_missing); environment "$peers_venv" "$peers"; jvm_environment ;;
     web) packages $(python_missing); environment "$venv" "$requirements"; npm_packages "$web_packages" "$root/worker/web" ;;
     test)
         packages $(compiler_missing) $(python_missing) $(browser_missing)

@@ -101,16 +101,16 @@ def peer(python: str, name: str, ticks: pathlib.Path, folder: pathlib.Path) -> R
     return measure([python, str(HERE / "peer.py"), name, str(ticks), str(folder / "rows")], folder / "rows")
 
 
-def compare(one: pathlib.Path, other: pathlib.Path) -> int:
+def compare(one: pathlib.Path, other: pathlib.Path, files_of_other: str = "**/*.parquet") -> int:
     """The number of rows, when both have the same."""
     import duckdb
 
     session = duckdb.connect()
     session.execute("SET TimeZone = 'UTC'")
-    for name, folder in (("one", one), ("other", other)):
+    for name, files in (("one", one / "**/*.parquet"), ("other", other / files_of_other)):
         session.execute(
             f"""CREATE TABLE {name} AS SELECT ticker::VARCHAR AS ticker, epoch_us(window_start) AS start_micros, avg_close, last_close,
-            ticks::BIGINT AS ticks, volume::DOUBLE AS volume, low, high FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true)"""
+            ticks::BIGINT AS ticks, volume::DOUBLE AS volume, low, high FROM read_parquet('{files}', hive_partitioning = true)"""
         )
     count, others = (session.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("one", "other"))
     same = session.execute(
