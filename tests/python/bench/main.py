@@ -55,6 +55,18 @@ def suffix_of(path: pathlib.Path) -> str:
     return path.name.split(".", 1)[1]
 
 
+def written(cache: pathlib.Path, count: int) -> pathlib.Path:
+    """So many ticks; kept from run to run."""
+    ticks = cache / f"ticks-{count}.ndjson"
+    if not ticks.exists():
+        print(f"bench: writing {count} ticks to {ticks}", file=sys.stderr)
+        cache.mkdir(parents=True, exist_ok=True)
+        part = ticks.with_suffix(".part")
+        subprocess.run([sys.executable, str(HERE / "ticks.py"), str(count), str(part)], check=True)
+        part.rename(ticks)
+    return ticks
+
+
 def converted(ticks: pathlib.Path, suffix: str) -> pathlib.Path:
     """The same ticks in another form, in the same order; kept from run to run."""
     target = ticks.with_suffix(f".{suffix}")
@@ -132,14 +144,10 @@ def main() -> None:
     parser.add_argument("--only", default="stockstream,duckdb,polars", help="some of stockstream,duckdb,polars")
     parser.add_argument("--input", default="ndjson", choices=INPUTS, help="the ticks' form (default: ndjson); Polars reads ndjson only")
     options = parser.parse_args()
-    ticks = options.cache / f"ticks-{options.ticks}.ndjson"
-    if not ticks.exists():
-        print(f"bench: writing {options.ticks} ticks to {ticks}", file=sys.stderr)
-        options.cache.mkdir(parents=True, exist_ok=True)
-        part = ticks.with_suffix(".part")
-        subprocess.run([sys.executable, str(HERE / "ticks.py"), str(options.ticks), str(part)], check=True)
-        part.rename(ticks)
-    ticks = converted(ticks, options.input)
+    unknown = set(options.only.split(",")) - {"stockstream", "duckdb", "polars"}
+    if unknown:
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are stockstream, duckdb and polars")
+    ticks = converted(written(options.cache, options.ticks), options.input)
     engines = {
         "stockstream": lambda folder: ours(options.binary, ticks, folder),
         "duckdb": lambda folder: peer(sys.executable, "duckdb", ticks, folder),

@@ -19,11 +19,10 @@ import os
 import pathlib
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 
-from main import HERE, Run, compare, measure, ours
+from main import HERE, Run, compare, measure, ours, written
 
 CLOSING = (
     '{"ticker":"CLOSING","date":"2024-01-03","timestamp":"2024-01-03T21:00:00.000000Z",'
@@ -66,13 +65,10 @@ def main() -> None:
     names = options.only.split(",")
     if "stockstream" not in names:
         parser.error("--only must have stockstream: the others' rows are compared with its rows")
-    ticks = options.cache / f"ticks-{options.ticks}.ndjson"
-    if not ticks.exists():
-        print(f"bench: writing {options.ticks} ticks to {ticks}", file=sys.stderr)
-        options.cache.mkdir(parents=True, exist_ok=True)
-        part = ticks.with_suffix(".part")
-        subprocess.run([sys.executable, str(HERE / "ticks.py"), str(options.ticks), str(part)], check=True)
-        part.rename(ticks)
+    unknown = set(names) - {"stockstream", "spark", "flink"}
+    if unknown:
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are stockstream, spark and flink")
+    ticks = written(options.cache, options.ticks)
     ticks.read_bytes()
     engines = {
         "stockstream": lambda folder: (ours(options.binary, ticks, folder), None),
