@@ -67,6 +67,8 @@ pub struct KinesisSettings {
     pub capacity: StreamCapacity,
     /// How long the stream keeps ticks; whole hours.
     pub retention: Duration,
+    /// The key that encrypts the stream, if the spec names one.
+    pub encryption_key: Option<String>,
     /// Who makes the stream.
     pub management: Management,
     /// How shards are read.
@@ -236,6 +238,10 @@ pub struct GlueTable {
     pub table: String,
     /// AWS region.
     pub region: String,
+    /// Who makes it.
+    pub management: Management,
+    /// All tickers, if Athena shall work out the partitions.
+    pub projected_tickers: Option<Vec<String>>,
 }
 
 impl Pipeline {
@@ -397,6 +403,10 @@ fn source(spec: &StockStreamSpec) -> Option<SourceSettings> {
                 None => StreamCapacity::OnDemand,
             },
             retention: kinesis.retention.get(),
+            encryption_key: kinesis
+                .encryption
+                .as_ref()
+                .map(|encryption| encryption.kms_key_id.clone()),
             management: kinesis.management,
             consumer: kinesis.consumer,
             max_read_ahead_bytes: kinesis.max_read_ahead.bytes(),
@@ -494,5 +504,10 @@ fn glue(glue: &GlueCatalog, source: &SourceSettings) -> GlueTable {
             .region
             .clone()
             .unwrap_or_else(|| stream_region.to_owned()),
+        management: glue.management,
+        projected_tickers: glue
+            .projection
+            .as_ref()
+            .map(|projection| projection.tickers.clone()),
     }
 }

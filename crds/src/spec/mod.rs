@@ -21,19 +21,21 @@ mod workers;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-pub use output::{Catalog, Compression, GlueCatalog, Output, PartitionColumn};
+pub use output::{Catalog, Compression, GlueCatalog, Output, PartitionColumn, Projection};
 pub use record::{MaxAhead, Record};
 pub use source::{
     Consumer, FileFormat, FilesSource, InitialPosition, InitialPositionError, KinesisSource,
-    Management, OnDataLoss, OnDemand, Provisioned, Source, StreamMode,
+    Management, OnDataLoss, OnDemand, Provisioned, Source, StreamEncryption, StreamMode,
 };
 pub use state::{Lease, State};
-pub use status::{ShardStatus, StockStreamStatus};
+pub use status::{
+    CatalogStatus, ShardStatus, ShardSummary, StockStreamStatus, StreamStatus, WorkerStatus,
+};
 pub use storage::{Encryption, SseKms, SseS3, Storage};
 pub use window::{
     Aggregate, AggregateFunction, NumericField, RESERVED_COLUMNS, Window, WindowLimits,
 };
-pub use workers::{Dashboard, Workers};
+pub use workers::{Dashboard, WorkerServiceAccount, Workers};
 
 /// API group of all of Stockstream's resources.
 pub const GROUP: &str = "stockstream.dev";
@@ -62,34 +64,67 @@ pub const KIND: &str = "StockStream";
         label_selector_path = ".status.selector"
     ),
     printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "Whether the pipeline is as the spec says, and works"
+    ),
+    printcolumn(
+        name = "Workers",
+        type_ = "string",
+        json_path = ".status.workers.ready",
+        description = "Worker pods that are ready, of those that are wanted"
+    ),
+    printcolumn(
+        name = "Shards",
+        type_ = "integer",
+        json_path = ".status.stream.openShards",
+        description = "Open shards of the stream"
+    ),
+    printcolumn(
+        name = "Lag",
+        type_ = "string",
+        json_path = ".status.lag",
+        description = "How far the slowest shard is behind its tip"
+    ),
+    printcolumn(
+        name = "Watermark",
+        type_ = "string",
+        json_path = ".status.watermark",
+        description = "Event time up to which the windows of every shard are closed"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Reason",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
+        priority = 1,
+        description = "Why it is ready or not"
+    ),
+    printcolumn(
         name = "Stream",
         type_ = "string",
         json_path = ".spec.source.kinesis.streamName",
+        priority = 1,
         description = "The Kinesis stream that is read"
     ),
     printcolumn(
         name = "Window",
         type_ = "string",
         json_path = ".spec.window.size",
+        priority = 1,
         description = "Length of a window"
     ),
     printcolumn(
-        name = "Workers",
-        type_ = "integer",
-        json_path = ".status.replicas",
-        description = "Worker processes that run"
-    ),
-    printcolumn(
-        name = "Ready",
+        name = "Ticks/s",
         type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
-        description = "Whether the pipeline produces rows"
-    ),
-    printcolumn(
-        name = "Reason",
-        type_ = "string",
-        json_path = ".status.conditions[?(@.type==\"Ready\")].reason",
-        description = "Why it is ready or not"
+        json_path = ".status.tickRate",
+        priority = 1,
+        description = "Ticks a second, over all shards"
     ),
     printcolumn(
         name = "Output",
@@ -97,11 +132,6 @@ pub const KIND: &str = "StockStream";
         json_path = ".spec.output.path",
         priority = 1,
         description = "Where rows are written"
-    ),
-    printcolumn(
-        name = "Age",
-        type_ = "date",
-        json_path = ".metadata.creationTimestamp"
     )
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::GoDuration;
 use crate::path::StoragePath;
+use crate::spec::source::Management;
 
 /// Where rows are written, as Parquet files in Hive's directory layout.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -105,6 +106,25 @@ pub struct GlueCatalog {
         regex(pattern = "^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$")
     )]
     pub region: Option<String>,
+
+    /// Who makes and changes the database and the tables. Managed: the operator. External: somebody else; the operator
+    /// only checks them.
+    #[serde(default)]
+    pub management: Management,
+
+    /// Lets Athena work out the partitions instead of having them registered, which needs the tickers to be known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projection: Option<Projection>,
+}
+
+/// Partitions that Athena works out itself.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct Projection {
+    /// All tickers that there are: rows of any other are written, and not found by Athena.
+    #[schemars(length(min = 1, max = 5000), inner(length(min = 1, max = 64)))]
+    pub tickers: Vec<String>,
 }
 
 fn default_database() -> String {

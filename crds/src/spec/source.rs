@@ -63,6 +63,10 @@ pub struct KinesisSource {
     )]
     pub retention: GoDuration,
 
+    /// Encryption at rest, by a key in AWS KMS. Left as it is when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<StreamEncryption>,
+
     /// Who makes and changes the stream. Managed: the operator. External: somebody else; the operator
     /// only checks it.
     #[serde(default)]
@@ -95,6 +99,21 @@ const fn default_retention() -> GoDuration {
 
 const fn default_max_read_ahead() -> ByteSize {
     ByteSize::from_bytes(256 << 20)
+}
+
+/// Encryption of a stream at rest.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct StreamEncryption {
+    /// The key: an ARN, an id, or an alias. Default: the account's own key for Kinesis.
+    #[serde(default = "default_stream_key")]
+    #[schemars(length(min = 1, max = 2048))]
+    pub kms_key_id: String,
+}
+
+fn default_stream_key() -> String {
+    "alias/aws/kinesis".to_owned()
 }
 
 /// Where reading starts without a checkpoint.

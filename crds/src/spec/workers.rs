@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::api::core::v1::{ResourceRequirements, Toleration};
+use k8s_openapi::api::core::v1::{EnvVar, ResourceRequirements, Toleration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,33 @@ pub struct Workers {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub tolerations: Vec<Toleration>,
+
+    /// Environment of each pod's container, as in any Kubernetes container. Keep secrets in a Secret and name it with
+    /// `valueFrom`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub env: Vec<EnvVar>,
+
+    /// The identity of the pods, by which AWS knows them.
+    #[serde(default)]
+    pub service_account: WorkerServiceAccount,
+}
+
+/// The identity of the worker pods.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(inline)]
+pub struct WorkerServiceAccount {
+    /// A service account that somebody else made. Default: the operator makes one, with the pipeline's name and `-worker`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub name: Option<String>,
+
+    /// Annotations of the service account that the operator makes, such as `eks.amazonaws.com/role-arn` for IRSA. With
+    /// EKS Pod Identity none is needed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 64))]
+    pub annotations: BTreeMap<String, String>,
 }
 
 const fn default_replicas() -> u32 {
@@ -54,6 +81,8 @@ impl Default for Workers {
             pod_labels: BTreeMap::new(),
             node_selector: BTreeMap::new(),
             tolerations: Vec::new(),
+            env: Vec::new(),
+            service_account: WorkerServiceAccount::default(),
         }
     }
 }

@@ -1,0 +1,191 @@
+//! Server-side apply of what was built, and pruning of what isn't built any more.
+//!
+//! Owns which calls are made: none, when nothing differs. Must never touch an object that the pipeline doesn't own, nor a field
+//! that it has no opinion on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Client, ResourceExt as _};
+use sha2::{Digest as _, Sha256};
+
+use crate::build::Desired;
+use crate::kinds::Kind;
+use crate::names;
+
+/// What is watched of every kind.
+pub type Owned = BTreeMap<Kind, Store<DynamicObject>>;
+
+/// What was applied before: a digest of what was sent and the version that came back. An object that still has that version is
+/// as it was applied.
+#[derive(Clone, Debug, Default)]
+pub struct Applied(BTreeMap<(Kind, String), (String, [u8; 32])>);
+
+/// An object couldn't be applied or deleted.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {kind} {name} failed: {source}{hint}", kind = .kind.name())]
+pub struct ApplyError {
+    /// `applying` or `deleting`.
+    pub action: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// What to do, if that is known.
+    pub hint: &'static str,
+    /// Why.
+    pub source: Box<kube::Error>,
+}
+
+impl ApplyError {
+    fn new(action: &'static str, kind: Kind, name: &str, source: kube::Error) -> Self {
+        let hint = match &source {
+            kube::Error::Api(status) if status.code == 403 => {
+                "; the operator's role lacks this: install the chart's RBAC again"
+            }
+            _ => "",
+        };
+        Self {
+            action,
+            kind,
+            name: name.to_owned(),
+            hint,
+            source: Box::new(source),
+        }
+    }
+}
+
+/// Applies every object that differs from what was applied last, and deletes the pipeline's objects that aren't among them.
+/// Answers how many calls were made.
+///
+/// # Errors
+/// The first object that couldn't be applied; those after it are tried all the same.
+pub async fn apply(
+    client: &Client,
+    namespace: &str,
+    owner_uid: &str,
+    objects: &[Desired],
+    owned: &Owned,
+    applied: &mut Applied,
+) -> Result<usize, ApplyError> {
+    let mut calls = 0;
+    let mut failed = None;
+    for object in objects {
+        match apply_one(client, namespace, object, owned, applied).await {
+            Ok(made) => calls += usize::from(made),
+            Err(error) => {
+                failed.get_or_insert(error);
+            }
+        }
+    }
+    match prune(client, namespace, owner_uid, objects, owned).await {
+        Ok(made) => calls += made,
+        Err(error) => {
+            failed.get_or_insert(error);
+        }
+    }
+    match failed {
+        None => Ok(calls),
+        Some(error) => Err(error),
+    }
+}
+
+async fn apply_one(
+    client: &Client,
+    namespace: &str,
+    object: &Desired,
+    owned: &Owned,
+    applied: &mut Applied,
+) -> Result<bool, ApplyError> {
+    let digest: [u8; 32] = Sha256::digest(object.body.to_string()).into();
+    let key = (object.kind, object.name.clone());
+    let live = find(owned, object.kind, namespace, &object.name);
+    let version = live.and_then(|live| live.resource_version());
+    if let (Some(version), Some((applied, last))) = (&version, applied.0.get(&key))
+        && (version, &digest) == (applied, last)
+    {
+        return Ok(false);
+    }
+    let resource = object.kind.resource();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let parameters = PatchParams::apply(names::MANAGER).force();
+    let patched = api
+        .patch(&object.name, &parameters, &Patch::Apply(&object.body))
+        .await
+        .map_err(|error| ApplyError::new("applying", object.kind, &object.name, error))?;
+    if let Some(version) = patched.resource_version() {
+        applied.0.insert(key, (version, digest));
+    }
+    Ok(true)
+}
+
+/// An object as it was seen last.
+pub fn find(
+    owned: &Owned,
+    kind: Kind,
+    namespace: &str,
+    name: &str,
+) -> Option<std::sync::Arc<DynamicObject>> {
+    let reference = ObjectRef::new_with(name, kind.resource()).within(namespace);
+    owned.get(&kind)?.get(&reference)
+}
+
+async fn prune(
+    client: &Client,
+    namespace: &str,
+    owner_uid: &str,
+    objects: &[Desired],
+    owned: &Owned,
+) -> Result<usize, ApplyError> {
+    let wanted: BTreeSet<(Kind, &str)> = objects
+        .iter()
+        .map(|object| (object.kind, object.name.as_str()))
+        .collect();
+    let mut calls = 0;
+    for (kind, store) in owned {
+        let gone = store.state_filter(|object| {
+            let is_ours = object
+                .owner_references()
+                .iter()
+                .any(|owner| owner.uid == owner_uid);
+            is_ours
+                && object.metadata.deletion_timestamp.is_none()
+                && object.namespace().as_deref() == Some(namespace)
+                && !wanted.contains(&(*kind, object.name_any().as_str()))
+        });
+        for object in gone {
+            delete(client, *kind, namespace, &object).await?;
+            calls += 1;
+        }
+    }
+    Ok(calls)
+}
+
+/// Deletes this very object, and what belongs to it in the background; that it is gone already is fine.
+///
+/// # Errors
+/// When it couldn't be deleted.
+pub async fn delete(
+    client: &Client,
+    kind: Kind,
+    namespace: &str,
+    object: &DynamicObject,
+) -> Result<(), ApplyError> {
+    let name = object.name_any();
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(client.clone(), namespace, &kind.resource());
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: object.uid(),
+            ..Preconditions::default()
+        }),
+        ..DeleteParams::background()
+    };
+    match api.delete(&name, &parameters).await {
+        Ok(_) => Ok(()),
+        // Gone, or another one of the same name: neither is this one.
+        Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+        Err(error) => Err(ApplyError::new("deleting", kind, &name, error)),
+    }
+}

@@ -1,0 +1,100 @@
+//! What every reconcile has at hand.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::Client;
+use kube::api::Api;
+use kube::runtime::events::Recorder;
+use kube::runtime::reflector::Store;
+use k8s_openapi::api::core::v1::Pod;
+use stockstream_crds::StockStream;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::apply::Owned;
+use crate::aws;
+use crate::aws::glue::Catalogs;
+use crate::aws::kinesis::Streams;
+use crate::aws::storage::Buckets;
+use crate::memory::Memory;
+use crate::metrics::Metrics;
+use crate::settings::PodSettings;
+use crate::workers::Workers;
+
+/// What every reconcile has at hand.
+pub struct Context {
+    /// Kubernetes.
+    pub client: Client,
+    /// What all pods have in common.
+    pub settings: PodSettings,
+    /// All StockStreams that the operator looks after.
+    pub pipelines: Store<StockStream>,
+    /// What they own.
+    pub owned: Owned,
+    /// Their pods.
+    pub pods: Store<Pod>,
+    /// Asks them.
+    pub workers: Workers,
+    /// AWS.
+    pub aws: Regions,
+    /// Events.
+    pub recorder: Recorder,
+    /// Counts.
+    pub metrics: Metrics,
+    /// What is kept in mind of each pipeline, by uid. One reconcile of a pipeline runs at a time: its lock is never waited for.
+    pub memories: Mutex<BTreeMap<String, Arc<AsyncMutex<Memory>>>>,
+}
+
+impl Context {
+    /// What is kept in mind of a pipeline.
+    pub fn memory(&self, uid: &str) -> Arc<AsyncMutex<Memory>> {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.entry(uid.to_owned()).or_default().clone()
+    }
+
+    /// Forgets a pipeline that is gone.
+    pub fn forget(&self, uid: &str) {
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.remove(uid);
+    }
+
+    /// The API of StockStreams in a namespace.
+    pub fn api(&self, namespace: &str) -> Api<StockStream> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+}
+
+/// Clients of AWS, one of each for every region that a pipeline names.
+#[derive(Default)]
+pub struct Regions {
+    known: AsyncMutex<BTreeMap<String, Clients>>,
+}
+
+/// Clients of one region.
+#[derive(Clone)]
+pub struct Clients {
+    /// Kinesis.
+    pub streams: Streams,
+    /// Glue.
+    pub catalogs: Catalogs,
+    /// S3.
+    pub buckets: Buckets,
+}
+
+impl Regions {
+    /// The clients of a region. Nothing is asked yet but for the first credentials.
+    pub async fn of(&self, region: &str) -> Clients {
+        let mut known = self.known.lock().await;
+        if let Some(clients) = known.get(region) {
+            return clients.clone();
+        }
+        let config = aws::configuration(region).await;
+        let clients = Clients {
+            streams: Streams::new(aws_sdk_kinesis::Client::new(&config)),
+            catalogs: Catalogs::new(aws_sdk_glue::Client::new(&config)),
+            buckets: Buckets::new(&config),
+        };
+        known.insert(region.to_owned(), clients.clone());
+        clients
+    }
+}

@@ -1,0 +1,179 @@
+//! The end of a StockStream whose stream, tables and data go with it.
+//!
+//! Owns the order: first the workers, then what they wrote, then the tables, last the stream. Deletes only what the operator
+//! or this pipeline's workers made. Must never hang for good: a failure is told, and an annotation lets an admin release it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::ResourceExt as _;
+use serde_json::json;
+use stockstream_crds::{Pipeline, StockStream};
+
+use crate::apply;
+use crate::aws::error::AwsError;
+use crate::aws::storage::places;
+use crate::aws::stream_plan::Owner;
+use crate::aws::table_plan::tables;
+use crate::context::Context;
+use crate::events;
+use crate::kinds::Kind;
+use crate::names;
+use crate::reconcile::{ReconcileError, region, write_status};
+use crate::status;
+
+/// Pods and streams that are going are looked at again after this.
+const GOING_AGAIN: Duration = Duration::from_secs(2);
+/// After a failure.
+const FAILED_AGAIN: Duration = Duration::from_secs(20);
+/// Objects are deleted for so long before the next look.
+const DELETE_FOR: Duration = Duration::from_secs(20);
+
+/// One step of the end.
+///
+/// # Errors
+/// When Kubernetes doesn't take a change.
+pub async fn finalize(
+    resource: &Arc<StockStream>,
+    context: &Context,
+) -> Result<Action, ReconcileError> {
+    if !resource.finalizers().iter().any(|own| own == names::FINALIZER) {
+        context.forget(&resource.uid().unwrap_or_default());
+        return Ok(Action::await_change());
+    }
+    let is_abandoned = resource
+        .annotations()
+        .get(names::ABANDON)
+        .is_some_and(|value| value == "true");
+    if is_abandoned {
+        let note = format!("left in AWS what was made there, as the annotation {} says", names::ABANDON);
+        events::warning(context, resource, "AwsResourcesAbandoned", note).await;
+        return release(resource, context).await;
+    }
+    let pipeline = match Pipeline::from_resource(resource) {
+        Ok(pipeline) => pipeline,
+        Err(errors) => {
+            let message = format!("the spec isn't valid, so that it can't be told what to delete: {errors}");
+            return blocked(resource, context, &message).await;
+        }
+    };
+    if !workers_are_gone(&pipeline, context).await? {
+        return Ok(Action::requeue(GOING_AGAIN));
+    }
+    let owner = Owner {
+        name: names::owner(&pipeline),
+        uid: resource.uid().unwrap_or_default(),
+    };
+    match delete(&pipeline, &owner, context).await {
+        Ok(true) => release(resource, context).await,
+        Ok(false) => Ok(Action::requeue(GOING_AGAIN)),
+        Err(error) => blocked(resource, context, &error.standing().message).await,
+    }
+}
+
+/// Asks the Deployments to go; whether no pod is left. Workers seal and publish before they end.
+async fn workers_are_gone(
+    pipeline: &Pipeline,
+    context: &Context,
+) -> Result<bool, ReconcileError> {
+    let names = [
+        names::workers(pipeline.name()),
+        names::dashboard(pipeline.name()),
+    ];
+    let mut is_gone = true;
+    for name in names {
+        let namespace = pipeline.namespace();
+        if let Some(live) = apply::find(&context.owned, Kind::Deployment, namespace, &name) {
+            is_gone = false;
+            if live.metadata.deletion_timestamp.is_none() {
+                apply::delete(&context.client, Kind::Deployment, namespace, &live).await?;
+            }
+        }
+    }
+    let pods = context.pods.state_filter(|pod| {
+        pod.namespace().as_deref() == Some(pipeline.namespace())
+            && pod.labels().get(names::PIPELINE).map(String::as_str) == Some(pipeline.name())
+    });
+    Ok(is_gone && pods.is_empty())
+}
+
+/// What is in AWS; whether all has gone.
+async fn delete(
+    pipeline: &Pipeline,
+    owner: &Owner,
+    context: &Context,
+) -> Result<bool, AwsError> {
+    let buckets = context.aws.of(region(pipeline)).await.buckets;
+    if let Some(id) = buckets.state_id(&places(pipeline)).await?
+        && !buckets.delete_data(&places(pipeline), &id, DELETE_FOR).await?
+    {
+        return Ok(false);
+    }
+    if let Some(catalog) = pipeline.catalog() {
+        let catalogs = context.aws.of(&catalog.region).await.catalogs;
+        catalogs.delete(catalog, &tables(pipeline), owner).await?;
+    }
+    match pipeline.kinesis() {
+        Some(kinesis) => {
+            let streams = context.aws.of(&kinesis.region).await.streams;
+            streams.delete(&kinesis.stream_name, owner).await
+        }
+        None => Ok(true),
+    }
+}
+
+async fn blocked(
+    resource: &StockStream,
+    context: &Context,
+    why: &str,
+) -> Result<Action, ReconcileError> {
+    let message = format!(
+        "deletion waits: {why}; it is tried again by itself. To let go of what is left in AWS: kubectl annotate stockstream {} {}=true",
+        resource.name_any(),
+        names::ABANDON
+    );
+    let generation = resource.metadata.generation.unwrap_or(0);
+    let now = Timestamp::now();
+    let before = resource.status.as_ref();
+    let status = status::refused(before, generation, "DeletionBlocked", &message, now);
+    write_status(resource, context, &status).await?;
+    Ok(Action::requeue(FAILED_AGAIN))
+}
+
+async fn release(resource: &StockStream, context: &Context) -> Result<Action, ReconcileError> {
+    let mut finalizers: Vec<String> = resource.finalizers().to_vec();
+    finalizers.retain(|own| own != names::FINALIZER);
+    set_finalizers(resource, context, &finalizers).await?;
+    context.forget(&resource.uid().unwrap_or_default());
+    Ok(Action::await_change())
+}
+
+/// Sets the finalizers, unless somebody changed the resource meanwhile: then the next reconcile does.
+///
+/// # Errors
+/// When Kubernetes doesn't take it.
+pub async fn set_finalizers(
+    resource: &StockStream,
+    context: &Context,
+    finalizers: &[String],
+) -> Result<(), ReconcileError> {
+    let name = resource.name_any();
+    let body = json!({
+        "metadata": {
+            "finalizers": finalizers,
+            "resourceVersion": resource.resource_version(),
+        }
+    });
+    let api = context.api(&resource.namespace().unwrap_or_default());
+    let patched = api
+        .patch(&name, &PatchParams::default(), &Patch::Merge(&body))
+        .await;
+    match patched {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(ReconcileError::kubernetes("setting the finalizer", &name, error)),
+    }
+}

@@ -1,0 +1,178 @@
+//! The `stockstream-operator` command.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use futures::FutureExt as _;
+use kube::Client;
+use stockstream_operator::cli::{Cli, Command, LogFormat, PolicyArgs, RunArgs};
+use stockstream_operator::controller::{self, Settings};
+use stockstream_operator::leader::{Candidate, while_leading};
+use stockstream_operator::policy;
+use stockstream_operator::serve::{Health, serve};
+use stockstream_operator::settings::PodSettings;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(&cli);
+    match run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(event = "failed", error = format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn log(cli: &Cli) {
+    let lines = tracing_subscriber::fmt()
+        .with_max_level(cli.log_level)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match cli.log_format {
+        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Text => lines.init(),
+    }
+}
+
+fn run(cli: Cli) -> anyhow::Result<()> {
+    match cli.command {
+        Command::Crd => print(&policy::custom_resource_definition()?),
+        Command::Policy(PolicyArgs { role }) => print(&policy::policy(role)),
+        Command::Run(args) => {
+            // Both providers are linked; kube and AWS take the one that is installed.
+            rustls::crypto::aws_lc_rs::default_provider()
+                .install_default()
+                .map_err(|_| anyhow::anyhow!("a TLS provider was installed before"))?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(operate(*args))
+        }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+async fn operate(args: RunArgs) -> anyhow::Result<()> {
+    let (stopping, stopped) = watch::channel(false);
+    let mut terminated = signal(SignalKind::terminate())?;
+    let mut interrupted = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminated.recv() => {}
+            _ = interrupted.recv() => {}
+        }
+        tracing::info!(event = "stopping", "told to stop: what has begun is finished");
+        let _ = stopping.send(true);
+    });
+    let stop = move || {
+        let mut stopped = stopped.clone();
+        async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        }
+    };
+
+    let health = Health::default();
+    let serving = tokio::spawn(serve(args.listen, health.clone(), stop()));
+    let work = work(args, health, stop.clone());
+    tokio::select! {
+        done = work => done?,
+        served = serving => served.context("the HTTP server broke off")??,
+    }
+    tracing::info!(event = "stopped");
+    Ok(())
+}
+
+async fn work<S, F>(args: RunArgs, health: Health, stop: S) -> anyhow::Result<()>
+where
+    S: Fn() -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let config = kube::Config::infer().await.context(
+        "no cluster is known: run this in a cluster, or name one in KUBECONFIG",
+    )?;
+    let default_namespace = config.default_namespace.clone();
+    let client = Client::try_from(config)?;
+    let version = client
+        .apiserver_version()
+        .await
+        .context("Kubernetes doesn't answer")?;
+    health.is_ready.store(true, Ordering::Relaxed);
+    let own_namespace = args.own_namespace.unwrap_or(default_namespace);
+    let identity = args.identity.unwrap_or_else(host_name);
+    let settings = Settings {
+        namespace: args.namespace,
+        identity: identity.clone(),
+        pods: PodSettings {
+            image: args.worker_image,
+            image_pull_policy: args.worker_image_pull_policy,
+            image_pull_secrets: args.worker_image_pull_secret,
+            env: args.worker_env,
+            operator_namespace: Some(own_namespace.clone()),
+            monitoring_namespaces: args.monitoring_namespace,
+            has_service_monitors: has_service_monitors(&client).await,
+        },
+    };
+    tracing::info!(
+        event = "started",
+        version = env!("CARGO_PKG_VERSION"),
+        kubernetes = version.git_version,
+        namespace = settings.namespace,
+        image = settings.pods.image,
+    );
+    let metrics = health.metrics.clone();
+    if args.no_leader_election {
+        metrics.lead(true);
+        controller::run(client, settings, metrics, once(stop())).await;
+        return Ok(());
+    }
+    let candidate = Candidate::new(client.clone(), &own_namespace, identity);
+    tracing::info!(event = "waiting_to_lead");
+    tokio::select! {
+        led = candidate.lead() => led?,
+        () = stop() => return Ok(()),
+    }
+    tracing::info!(event = "leading");
+    metrics.lead(true);
+    let work = controller::run(client, settings, metrics.clone(), once(stop()));
+    let done = while_leading(&candidate, work).await;
+    metrics.lead(false);
+    done?;
+    candidate.release().await;
+    Ok(())
+}
+
+/// A future that may be shared between threads.
+fn once(
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + Sync + 'static {
+    stop.boxed().shared()
+}
+
+async fn has_service_monitors(client: &Client) -> bool {
+    let resources = client
+        .list_api_group_resources("monitoring.coreos.com/v1")
+        .await;
+    resources.is_ok_and(|list| {
+        list.resources
+            .iter()
+            .any(|resource| resource.kind == "ServiceMonitor")
+    })
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "stockstream-operator".to_owned(),
+        name => name.to_owned(),
+    }
+}

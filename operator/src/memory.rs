@@ -1,0 +1,143 @@
+//! What an operator keeps in mind of each pipeline between two reconciles.
+//!
+//! Owns when AWS and workers are asked again. Nothing here is needed to be right: an operator that starts anew asks everything
+//! once more.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::apply::Applied;
+use crate::aws::glue::CatalogLook;
+use crate::aws::kinesis::StreamLook;
+use crate::aws::{Standing, State};
+
+/// A part that is as it should be is looked at again after this: somebody may have changed it.
+const READY_AGAIN: Duration = Duration::from_secs(300);
+/// A part that AWS is changing.
+const WAITING_AGAIN: Duration = Duration::from_secs(2);
+/// A part that somebody has to mend: they expect it to be noticed soon.
+const STUCK_AGAIN: Duration = Duration::from_secs(30);
+/// A part that couldn't be told: at first after this, then ever later.
+const FAILING_AGAIN: Duration = Duration::from_secs(2);
+/// And at last.
+const FAILING_AT_MOST: Duration = Duration::from_secs(120);
+
+/// A look and when it is to be taken again.
+#[derive(Clone, Debug)]
+pub struct Look<T> {
+    /// What it gave.
+    pub found: T,
+    generation: i64,
+    due: Instant,
+    failures: u32,
+}
+
+/// A look that has a standing.
+pub trait Stands {
+    /// The standing.
+    fn standing(&self) -> &Standing;
+}
+
+impl Stands for Standing {
+    fn standing(&self) -> &Standing {
+        self
+    }
+}
+
+impl Stands for StreamLook {
+    fn standing(&self) -> &Standing {
+        &self.standing
+    }
+}
+
+impl Stands for CatalogLook {
+    fn standing(&self) -> &Standing {
+        &self.standing
+    }
+}
+
+impl<T: Stands> Look<T> {
+    /// A look that was taken now, for this generation of the spec.
+    pub fn new(found: T, generation: i64, before: Option<&Self>, now: Instant) -> Self {
+        let failures = match found.standing().state {
+            State::Failing => before.map_or(0, |before| before.failures).saturating_add(1),
+            _ => 0,
+        };
+        let wait = match found.standing().state {
+            State::Ready => READY_AGAIN,
+            State::Waiting => WAITING_AGAIN,
+            State::Stuck => STUCK_AGAIN,
+            State::Failing => backed_off(failures),
+        };
+        Self {
+            found,
+            generation,
+            due: now + wait,
+            failures,
+        }
+    }
+
+    /// False when it is to be taken again: its time has come, or the spec has changed.
+    pub fn holds(&self, generation: i64, now: Instant) -> bool {
+        self.generation == generation && now < self.due
+    }
+
+    /// When it is to be taken again.
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+}
+
+/// Doubling, to a bound.
+pub fn backed_off(failures: u32) -> Duration {
+    let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+    FAILING_AGAIN.saturating_mul(factor).min(FAILING_AT_MOST)
+}
+
+/// What is kept of one pipeline.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// What was applied.
+    pub applied: Applied,
+    /// The stream.
+    pub stream: Option<Look<StreamLook>>,
+    /// The catalog.
+    pub catalog: Option<Look<CatalogLook>>,
+    /// The buckets.
+    pub storage: Option<Look<Standing>>,
+    /// Changes of the number of shards that this operator asked for and the status may not show yet.
+    pub scalings: Vec<Timestamp>,
+    /// Ticks over all shards, and when that was told.
+    pub ticks: Option<(u64, Instant)>,
+    /// How often in a row the workers' answers changed nothing.
+    pub quiet: u32,
+    /// Reconciles in a row that failed.
+    pub failures: u32,
+}
+
+/// Workers are asked after this, when there was something new.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// And after this, when there has been nothing for long.
+const ASK_AT_MOST: Duration = Duration::from_secs(60);
+
+impl Memory {
+    /// When the workers are to be asked again.
+    pub fn ask_again(&self) -> Duration {
+        let factor = 2_u32.saturating_pow(self.quiet.min(8));
+        ASK_AGAIN.saturating_mul(factor).min(ASK_AT_MOST)
+    }
+
+    /// The earliest moment at which a look is to be taken again.
+    pub fn due(&self) -> Option<Instant> {
+        [
+            self.stream.as_ref().map(Look::due),
+            self.catalog.as_ref().map(Look::due),
+            self.storage.as_ref().map(Look::due),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
