@@ -173,8 +173,7 @@ pub async fn delete(
     object: &DynamicObject,
 ) -> Result<(), ApplyError> {
     let name = object.name_any();
-    let api: Api<DynamicObject> =
-        Api::namespaced_with(client.clone(), namespace, &kind.resource());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &kind.resource());
     let parameters = DeleteParams {
         preconditions: Some(Preconditions {
             uid: object.uid(),

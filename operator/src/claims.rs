@@ -100,7 +100,8 @@ fn streams_clash(a: &KinesisSettings, b: &KinesisSettings) -> bool {
     (&a.stream_name, &a.region) == (&b.stream_name, &b.region)
         && managed(a)
         && managed(b)
-        && (a.capacity, a.retention, &a.encryption_key) != (b.capacity, b.retention, &b.encryption_key)
+        && (a.capacity, a.retention, &a.encryption_key)
+            != (b.capacity, b.retention, &b.encryption_key)
 }
 
 /// With a slash at the end, so that a path begins with another only when it lies in it. Where pods have a disk of their own,

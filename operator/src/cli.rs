@@ -17,10 +17,21 @@ use k8s_openapi::api::core::v1::EnvVar;
 )]
 pub struct Cli {
     /// How log lines look.
-    #[arg(long, value_enum, default_value = "json", global = true, env = "STOCKSTREAM_LOG_FORMAT")]
+    #[arg(
+        long,
+        value_enum,
+        default_value = "json",
+        global = true,
+        env = "STOCKSTREAM_LOG_FORMAT"
+    )]
     pub log_format: LogFormat,
     /// Which events are logged: error, warn, info, debug or trace.
-    #[arg(long, default_value = "info", global = true, env = "STOCKSTREAM_LOG_LEVEL")]
+    #[arg(
+        long,
+        default_value = "info",
+        global = true,
+        env = "STOCKSTREAM_LOG_LEVEL"
+    )]
     pub log_level: tracing::Level,
     /// What to do.
     #[command(subcommand)]
@@ -74,7 +85,11 @@ pub struct RunArgs {
     #[arg(long, value_name = "IMAGE", env = "STOCKSTREAM_WORKER_IMAGE")]
     pub worker_image: String,
     /// How that image is pulled: Always, IfNotPresent or Never [default: Kubernetes' own]
-    #[arg(long, value_name = "POLICY", env = "STOCKSTREAM_WORKER_IMAGE_PULL_POLICY")]
+    #[arg(
+        long,
+        value_name = "POLICY",
+        env = "STOCKSTREAM_WORKER_IMAGE_PULL_POLICY"
+    )]
     pub worker_image_pull_policy: Option<String>,
     /// Secret by which it is pulled; may be given again.
     #[arg(long, value_name = "SECRET")]

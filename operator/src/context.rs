@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
 use kube::api::Api;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::Store;
-use k8s_openapi::api::core::v1::Pod;
 use stockstream_crds::StockStream;
 use tokio::sync::Mutex as AsyncMutex;
 

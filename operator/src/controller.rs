@@ -158,7 +158,9 @@ async fn watch_pods(api: Api<Pod>, writer: Writer<Pod>) {
         match watched.try_next().await {
             Ok(Some(_)) => {}
             Ok(None) => return,
-            Err(error) => tracing::warn!(event = "watch_failed", kind = "Pod", error = %chain(&error)),
+            Err(error) => {
+                tracing::warn!(event = "watch_failed", kind = "Pod", error = %chain(&error))
+            }
         }
     }
 }

@@ -73,7 +73,9 @@ async fn publish(
 
 fn shortened(mut note: String) -> String {
     if note.len() > MOST_BYTES {
-        let end = (0..=MOST_BYTES - 3).rev().find(|end| note.is_char_boundary(*end));
+        let end = (0..=MOST_BYTES - 3)
+            .rev()
+            .find(|end| note.is_char_boundary(*end));
         note.truncate(end.unwrap_or(0));
         note.push('…');
     }

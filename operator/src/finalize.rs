@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use kube::ResourceExt as _;
 use serde_json::json;
 use stockstream_crds::{Pipeline, StockStream};
 
@@ -40,7 +40,11 @@ pub async fn finalize(
     resource: &Arc<StockStream>,
     context: &Context,
 ) -> Result<Action, ReconcileError> {
-    if !resource.finalizers().iter().any(|own| own == names::FINALIZER) {
+    if !resource
+        .finalizers()
+        .iter()
+        .any(|own| own == names::FINALIZER)
+    {
         context.forget(&resource.uid().unwrap_or_default());
         return Ok(Action::await_change());
     }
@@ -49,14 +53,18 @@ pub async fn finalize(
         .get(names::ABANDON)
         .is_some_and(|value| value == "true");
     if is_abandoned {
-        let note = format!("left in AWS what was made there, as the annotation {} says", names::ABANDON);
+        let note = format!(
+            "left in AWS what was made there, as the annotation {} says",
+            names::ABANDON
+        );
         events::warning(context, resource, "AwsResourcesAbandoned", note).await;
         return release(resource, context).await;
     }
     let pipeline = match Pipeline::from_resource(resource) {
         Ok(pipeline) => pipeline,
         Err(errors) => {
-            let message = format!("the spec isn't valid, so that it can't be told what to delete: {errors}");
+            let message =
+                format!("the spec isn't valid, so that it can't be told what to delete: {errors}");
             return blocked(resource, context, &message).await;
         }
     };
@@ -75,10 +83,7 @@ pub async fn finalize(
 }
 
 /// Asks the Deployments to go; whether no pod is left. Workers seal and publish before they end.
-async fn workers_are_gone(
-    pipeline: &Pipeline,
-    context: &Context,
-) -> Result<bool, ReconcileError> {
+async fn workers_are_gone(pipeline: &Pipeline, context: &Context) -> Result<bool, ReconcileError> {
     let names = [
         names::workers(pipeline.name()),
         names::dashboard(pipeline.name()),
@@ -101,14 +106,12 @@ async fn workers_are_gone(
 }
 
 /// What is in AWS; whether all has gone.
-async fn delete(
-    pipeline: &Pipeline,
-    owner: &Owner,
-    context: &Context,
-) -> Result<bool, AwsError> {
+async fn delete(pipeline: &Pipeline, owner: &Owner, context: &Context) -> Result<bool, AwsError> {
     let buckets = context.aws.of(region(pipeline)).await.buckets;
     if let Some(id) = buckets.state_id(&places(pipeline)).await?
-        && !buckets.delete_data(&places(pipeline), &id, DELETE_FOR).await?
+        && !buckets
+            .delete_data(&places(pipeline), &id, DELETE_FOR)
+            .await?
     {
         return Ok(false);
     }
@@ -174,6 +177,10 @@ pub async fn set_finalizers(
     match patched {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(ReconcileError::kubernetes("setting the finalizer", &name, error)),
+        Err(error) => Err(ReconcileError::kubernetes(
+            "setting the finalizer",
+            &name,
+            error,
+        )),
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
-use kube::api::{Api, ObjectMeta, PostParams};
 use kube::Client;
+use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::{Instant, sleep};
 
 /// The Lease's name.
@@ -29,13 +29,17 @@ const LOOK: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum LeaderError {
     /// It couldn't be renewed in time.
-    #[error("the lease {namespace}/{LEASE} couldn't be renewed for {GIVE_UP:?}: another operator may lead now")]
+    #[error(
+        "the lease {namespace}/{LEASE} couldn't be renewed for {GIVE_UP:?}: another operator may lead now"
+    )]
     Lost {
         /// Where it is.
         namespace: String,
     },
     /// The role lacks it.
-    #[error("the operator isn't allowed to {action} the lease {namespace}/{LEASE}: install the chart's RBAC again")]
+    #[error(
+        "the operator isn't allowed to {action} the lease {namespace}/{LEASE}: install the chart's RBAC again"
+    )]
     Forbidden {
         /// What was tried.
         action: &'static str,
@@ -155,7 +159,11 @@ impl Candidate {
             };
         }
         let spec = lease.spec.clone().unwrap_or_default();
-        let promised = spec.lease_duration_seconds.unwrap_or(0).max(0).unsigned_abs();
+        let promised = spec
+            .lease_duration_seconds
+            .unwrap_or(0)
+            .max(0)
+            .unsigned_abs();
         let is_gone = seen
             .since
             .is_some_and(|since| since.elapsed() > Duration::from_secs(promised.into()));
@@ -190,13 +198,20 @@ impl Candidate {
             lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
             acquire_time: Some(now.clone()),
             renew_time: Some(now),
-            lease_transitions: Some(before.and_then(|spec| spec.lease_transitions).map_or(0, |count| count.saturating_add(1))),
+            lease_transitions: Some(
+                before
+                    .and_then(|spec| spec.lease_transitions)
+                    .map_or(0, |count| count.saturating_add(1)),
+            ),
             ..LeaseSpec::default()
         }
     }
 
     fn is_held_by_self(&self, lease: &Lease) -> bool {
-        let holder = lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref());
+        let holder = lease
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.holder_identity.as_deref());
         holder == Some(self.identity.as_str())
     }
 }

@@ -71,7 +71,10 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
             _ = terminated.recv() => {}
             _ = interrupted.recv() => {}
         }
-        tracing::info!(event = "stopping", "told to stop: what has begun is finished");
+        tracing::info!(
+            event = "stopping",
+            "told to stop: what has begun is finished"
+        );
         let _ = stopping.send(true);
     });
     let stop = move || {
@@ -97,9 +100,9 @@ where
     S: Fn() -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let config = kube::Config::infer().await.context(
-        "no cluster is known: run this in a cluster, or name one in KUBECONFIG",
-    )?;
+    let config = kube::Config::infer()
+        .await
+        .context("no cluster is known: run this in a cluster, or name one in KUBECONFIG")?;
     let default_namespace = config.default_namespace.clone();
     let client = Client::try_from(config)?;
     let version = client

@@ -38,11 +38,23 @@ impl Default for Metrics {
         let applies = counter("applies", "Objects applied or deleted in Kubernetes");
         let status_writes = counter("status_writes", "Statuses written");
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
-        registry.register("reconcile_seconds", "How long a reconcile took", seconds.clone());
+        registry.register(
+            "reconcile_seconds",
+            "How long a reconcile took",
+            seconds.clone(),
+        );
         let leading = Gauge::default();
-        registry.register("leading", "1 while this process is the leader", leading.clone());
+        registry.register(
+            "leading",
+            "1 while this process is the leader",
+            leading.clone(),
+        );
         let pipelines = Gauge::default();
-        registry.register("pipelines", "StockStreams that are looked after", pipelines.clone());
+        registry.register(
+            "pipelines",
+            "StockStreams that are looked after",
+            pipelines.clone(),
+        );
         Self {
             shared: Arc::new(Shared {
                 registry,
@@ -63,7 +75,9 @@ impl Metrics {
     pub fn reconciled(&self, seconds: f64, pipelines: usize) {
         self.shared.reconciles.inc();
         self.shared.seconds.observe(seconds);
-        self.shared.pipelines.set(i64::try_from(pipelines).unwrap_or(i64::MAX));
+        self.shared
+            .pipelines
+            .set(i64::try_from(pipelines).unwrap_or(i64::MAX));
     }
 
     /// A reconcile broke off.

@@ -13,7 +13,9 @@ use crate::cli::Role;
 /// # Errors
 /// When it couldn't be written.
 pub fn custom_resource_definition() -> anyhow::Result<String> {
-    Ok(serde_saphyr::to_string(&schema::custom_resource_definition())?)
+    Ok(serde_saphyr::to_string(
+        &schema::custom_resource_definition(),
+    )?)
 }
 
 /// Put your bucket's name in its place.

@@ -18,8 +18,8 @@ use stockstream_crds::{Pipeline, StockStream};
 use tokio::time::Instant;
 
 use crate::apply::{self, ApplyError};
-use crate::aws::stream_plan::Owner;
 use crate::aws::storage::places;
+use crate::aws::stream_plan::Owner;
 use crate::aws::table_plan::tables;
 use crate::aws::{Standing, State};
 use crate::build::{Scale, build};
@@ -91,7 +91,11 @@ pub async fn reconcile(
 }
 
 /// What is done after a reconcile that broke off.
-pub fn on_error(resource: Arc<StockStream>, error: &ReconcileError, context: Arc<Context>) -> Action {
+pub fn on_error(
+    resource: Arc<StockStream>,
+    error: &ReconcileError,
+    context: Arc<Context>,
+) -> Action {
     let uid = resource.uid().unwrap_or_default();
     let memory = context.memory(&uid);
     let failures = match memory.try_lock() {
@@ -154,14 +158,22 @@ async fn ensure(
     announce(resource, context, memory).await;
 
     // Build and apply.
-    let facts = memory.stream.as_ref().and_then(|look| look.found.facts.as_ref());
+    let facts = memory
+        .stream
+        .as_ref()
+        .and_then(|look| look.found.facts.as_ref());
     let open = facts
         .map(|facts| facts.open_shards)
         .or_else(|| Some(u32::try_from(before?.stream.as_ref()?.open_shards).unwrap_or(1)));
     let scale = Scale::of(&pipeline, open.unwrap_or(pipeline.workers().replicas));
     let workers = names::workers(pipeline.name());
-    let exists =
-        apply::find(&context.owned, Kind::Deployment, pipeline.namespace(), &workers).is_some();
+    let exists = apply::find(
+        &context.owned,
+        Kind::Deployment,
+        pipeline.namespace(),
+        &workers,
+    )
+    .is_some();
     let mut apply_error = None;
     if exists || may_start(memory) {
         let reference = owner_reference(resource);
@@ -211,8 +223,16 @@ async fn ensure(
     };
     let status = status::status(before, &findings);
     let is_new = write_status(resource, context, &status).await?;
-    memory.quiet = if is_new { 0 } else { memory.quiet.saturating_add(1) };
-    Ok(Action::requeue(again(memory, &status, apply_error.is_some())))
+    memory.quiet = if is_new {
+        0
+    } else {
+        memory.quiet.saturating_add(1)
+    };
+    Ok(Action::requeue(again(
+        memory,
+        &status,
+        apply_error.is_some(),
+    )))
 }
 
 /// When to look again: when a part is due, or the workers are to be asked.
@@ -229,7 +249,8 @@ fn again(memory: &Memory, status: &StockStreamStatus, failed: bool) -> Duration 
     let due = memory
         .due()
         .map(|due| due.saturating_duration_since(Instant::now()));
-    due.map_or(ask, |due| due.min(ask)).max(Duration::from_millis(500))
+    due.map_or(ask, |due| due.min(ask))
+        .max(Duration::from_millis(500))
 }
 
 /// Why a StockStream isn't looked after.
@@ -263,8 +284,8 @@ impl Refused {
 }
 
 fn validate(resource: &StockStream, context: &Context) -> Result<Pipeline, Refused> {
-    let pipeline = Pipeline::from_resource(resource)
-        .map_err(|errors| Refused::Invalid(errors.to_string()))?;
+    let pipeline =
+        Pipeline::from_resource(resource).map_err(|errors| Refused::Invalid(errors.to_string()))?;
     if pipeline.kinesis().is_none() {
         return Err(Refused::Files);
     }
@@ -297,7 +318,10 @@ async fn ensure_finalizer(
     pipeline: &Pipeline,
 ) -> Result<(), ReconcileError> {
     let is_wanted = pipeline.deletion_policy() == DeletionPolicy::Delete;
-    let has = resource.finalizers().iter().any(|own| own == names::FINALIZER);
+    let has = resource
+        .finalizers()
+        .iter()
+        .any(|own| own == names::FINALIZER);
     if is_wanted == has {
         return Ok(());
     }
@@ -312,7 +336,10 @@ async fn ensure_finalizer(
 /// Changes of the number of shards that an operator before this one asked for.
 fn recall_scalings(memory: &mut Memory, before: Option<&StockStreamStatus>) {
     let stream = before.and_then(|status| status.stream.as_ref());
-    for text in stream.map(|stream| stream.scalings.as_slice()).unwrap_or_default() {
+    for text in stream
+        .map(|stream| stream.scalings.as_slice())
+        .unwrap_or_default()
+    {
         if let Ok(at) = text.parse::<Timestamp>()
             && !memory.scalings.contains(&at)
         {
@@ -331,9 +358,18 @@ async fn provision(
     wall: Timestamp,
 ) {
     let now = Instant::now();
-    let holds_stream = memory.stream.as_ref().is_some_and(|look| look.holds(generation, now));
-    let holds_catalog = memory.catalog.as_ref().is_some_and(|look| look.holds(generation, now));
-    let holds_storage = memory.storage.as_ref().is_some_and(|look| look.holds(generation, now));
+    let holds_stream = memory
+        .stream
+        .as_ref()
+        .is_some_and(|look| look.holds(generation, now));
+    let holds_catalog = memory
+        .catalog
+        .as_ref()
+        .is_some_and(|look| look.holds(generation, now));
+    let holds_storage = memory
+        .storage
+        .as_ref()
+        .is_some_and(|look| look.holds(generation, now));
     let scalings = memory.scalings.clone();
     let stream = async {
         let kinesis = pipeline.kinesis().filter(|_| !holds_stream)?;
@@ -418,15 +454,25 @@ fn pods_of(context: &Context, pipeline: &Pipeline) -> Vec<Arc<Pod>> {
     let selector = names::selector(pipeline.name(), names::Component::Worker);
     context.pods.state_filter(|pod| {
         pod.namespace().as_deref() == Some(pipeline.namespace())
-            && selector.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+            && selector
+                .iter()
+                .all(|(key, value)| pod.labels().get(key) == Some(value))
     })
 }
 
 fn rollout(context: &Context, pipeline: &Pipeline, pods: &[Arc<Pod>]) -> Option<Rollout> {
     let name = names::workers(pipeline.name());
-    let live = apply::find(&context.owned, Kind::Deployment, pipeline.namespace(), &name)?;
+    let live = apply::find(
+        &context.owned,
+        Kind::Deployment,
+        pipeline.namespace(),
+        &name,
+    )?;
     let number = |pointer: &str| {
-        let value = live.data.pointer(pointer).and_then(serde_json::Value::as_i64);
+        let value = live
+            .data
+            .pointer(pointer)
+            .and_then(serde_json::Value::as_i64);
         i32::try_from(value.unwrap_or(0)).unwrap_or(i32::MAX)
     };
     let observed = live
@@ -538,11 +584,19 @@ pub async fn write_status(
         Ok(_) => {}
         // Deleted meanwhile.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
-        Err(error) => return Err(ReconcileError::kubernetes("writing the status", &name, error)),
+        Err(error) => {
+            return Err(ReconcileError::kubernetes(
+                "writing the status",
+                &name,
+                error,
+            ));
+        }
     }
     context.metrics.status_written();
     let before = resource.status.as_ref();
-    let before = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let before = before
+        .map(|status| status.conditions.as_slice())
+        .unwrap_or_default();
     events::transitions(context, resource, before, &status.conditions).await;
     Ok(true)
 }

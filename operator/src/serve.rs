@@ -57,7 +57,11 @@ where
 async fn readyz(State(health): State<Health>) -> Response {
     match health.is_ready.load(Ordering::Relaxed) {
         true => "ok\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "Kubernetes hasn't answered yet\n").into_response(),
+        false => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Kubernetes hasn't answered yet\n",
+        )
+            .into_response(),
     }
 }
 

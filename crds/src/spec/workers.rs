@@ -58,7 +58,10 @@ pub struct Workers {
 pub struct WorkerServiceAccount {
     /// A service account that somebody else made. Default: the operator makes one, with the pipeline's name and `-worker`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub name: Option<String>,
 
     /// Annotations of the service account that the operator makes, such as `eks.amazonaws.com/role-arn` for IRSA. With

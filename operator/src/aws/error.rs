@@ -75,17 +75,23 @@ impl AwsError {
             AwsErrorKind::Denied => Standing::new(
                 State::Stuck,
                 "AccessDenied",
-                format!("the operator isn't allowed {action} on {target}: allow it in the operator's IAM role; {detail}"),
+                format!(
+                    "the operator isn't allowed {action} on {target}: allow it in the operator's IAM role; {detail}"
+                ),
             ),
             AwsErrorKind::Credentials => Standing::new(
                 State::Stuck,
                 "CredentialsInvalid",
-                format!("AWS doesn't take the operator's credentials for {action} on {target}: check its service account's role; {detail}"),
+                format!(
+                    "AWS doesn't take the operator's credentials for {action} on {target}: check its service account's role; {detail}"
+                ),
             ),
             AwsErrorKind::Limit => Standing::new(
                 State::Stuck,
                 "LimitExceeded",
-                format!("{action} on {target} is over a limit of the account: raise the quota, or wait; {detail}"),
+                format!(
+                    "{action} on {target} is over a limit of the account: raise the quota, or wait; {detail}"
+                ),
             ),
             AwsErrorKind::Refused => Standing::new(
                 State::Stuck,
@@ -95,17 +101,23 @@ impl AwsError {
             AwsErrorKind::Throttled => Standing::new(
                 State::Failing,
                 "Throttled",
-                format!("AWS throttles {action} on {target}; it is tried again, ever later: {detail}"),
+                format!(
+                    "AWS throttles {action} on {target}; it is tried again, ever later: {detail}"
+                ),
             ),
             AwsErrorKind::NotFound | AwsErrorKind::Exists | AwsErrorKind::InUse => Standing::new(
                 State::Waiting,
                 "Changing",
-                format!("{target} was changed by somebody else during {action}; it is looked at again: {detail}"),
+                format!(
+                    "{target} was changed by somebody else during {action}; it is looked at again: {detail}"
+                ),
             ),
             AwsErrorKind::Unavailable => Standing::new(
                 State::Failing,
                 "Unavailable",
-                format!("{action} on {target} had no good answer; it is tried again, ever later: {detail}"),
+                format!(
+                    "{action} on {target} had no good answer; it is tried again, ever later: {detail}"
+                ),
             ),
         }
     }

@@ -74,7 +74,11 @@ impl Catalogs {
             done.push(("DatabaseCreated", format!("made the database {database}")));
         }
         // What somebody else manages has a table of rows; whether there are others is theirs to know.
-        let wishes = if is_managed { wishes } else { &wishes[..wishes.len().min(1)] };
+        let wishes = if is_managed {
+            wishes
+        } else {
+            &wishes[..wishes.len().min(1)]
+        };
         for wish in wishes {
             let full = format!("{database}.{}", wish.name);
             let found = self.find(database, &wish.name).await?;
@@ -122,7 +126,13 @@ impl Catalogs {
                     *is_ours |= wish.name == catalog.table;
                     done.push(("TableCreated", format!("made the table {full}")));
                 }
-                (TableStep::Update { columns, parameters }, Some(found)) => {
+                (
+                    TableStep::Update {
+                        columns,
+                        parameters,
+                    },
+                    Some(found),
+                ) => {
                     self.update(database, found, &columns, &parameters).await?;
                     let names: Vec<&str> = columns
                         .iter()
@@ -367,7 +377,12 @@ fn facts(table: &Table) -> TableFacts {
             .iter()
             .map(|column| column.name.clone())
             .collect(),
-        parameters: table.parameters.clone().unwrap_or_default().into_iter().collect(),
+        parameters: table
+            .parameters
+            .clone()
+            .unwrap_or_default()
+            .into_iter()
+            .collect(),
     }
 }
 

@@ -9,9 +9,7 @@ use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
 
 use super::calls::Call;
 use super::error::{AwsError, AwsErrorKind};
-use super::stream_plan::{
-    MADE_FOR_TAG, OWNER_TAG, Owner, Step, StreamFacts, is_ours, next_step,
-};
+use super::stream_plan::{MADE_FOR_TAG, OWNER_TAG, Owner, Step, StreamFacts, is_ours, next_step};
 use super::{Standing, State};
 
 /// At most so many steps at one look: a stream that is made takes two, and each is followed by a wait.
@@ -133,7 +131,9 @@ impl Streams {
             .into_iter()
             .map(|tag| (tag.key, tag.value.unwrap_or_default()))
             .collect();
-        let mode = summary.stream_mode_details.map(|details| details.stream_mode);
+        let mode = summary
+            .stream_mode_details
+            .map(|details| details.stream_mode);
         Ok(Some(StreamFacts {
             arn: summary.stream_arn,
             status: summary.stream_status.as_str().to_owned(),
@@ -341,7 +341,10 @@ fn told(wish: &KinesisSettings, step: &Step) -> (&'static str, String) {
     let name = &wish.stream_name;
     match step {
         Step::Create => ("StreamCreated", format!("asked for the stream {name}")),
-        Step::Tag => ("StreamAdopted", format!("the stream {name} was there already: tagged it")),
+        Step::Tag => (
+            "StreamAdopted",
+            format!("the stream {name} was there already: tagged it"),
+        ),
         Step::IncreaseRetention(hours) | Step::DecreaseRetention(hours) => (
             "StreamRetentionChanged",
             format!("the stream {name} shall keep records for {hours} hours"),
@@ -354,7 +357,11 @@ fn told(wish: &KinesisSettings, step: &Step) -> (&'static str, String) {
             "StreamModeChanged",
             format!(
                 "the stream {name} shall be {}",
-                if *on_demand { "on-demand" } else { "provisioned" }
+                if *on_demand {
+                    "on-demand"
+                } else {
+                    "provisioned"
+                }
             ),
         ),
         Step::SetShards(shards) => (

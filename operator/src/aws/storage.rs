@@ -128,7 +128,9 @@ impl Buckets {
                 .bucket(&place.bucket)
                 .key(&key)
                 .if_none_match("*")
-                .body(ByteStream::from_static(b"A probe by stockstream-operator. It may be deleted.\n"))
+                .body(ByteStream::from_static(
+                    b"A probe by stockstream-operator. It may be deleted.\n",
+                ))
                 .send()
                 .await;
             match created {
@@ -150,7 +152,10 @@ impl Buckets {
                         let error = AwsError::of(Call::PutObject, &target, &error);
                         let standing = error.standing();
                         let message = format!("{}: {}", place.field, standing.message);
-                        return Err(Standing { message, ..standing });
+                        return Err(Standing {
+                            message,
+                            ..standing
+                        });
                     }
                 },
             }
@@ -164,9 +169,14 @@ impl Buckets {
     /// What would be better otherwise. Not being allowed to see it is no trouble.
     async fn advice(&self, bucket: &str) -> Vec<String> {
         let mut advice = Vec::new();
-        let versioning = self.client.get_bucket_versioning().bucket(bucket).send().await;
-        let is_versioned = versioning
-            .is_ok_and(|answer| answer.status == Some(BucketVersioningStatus::Enabled));
+        let versioning = self
+            .client
+            .get_bucket_versioning()
+            .bucket(bucket)
+            .send()
+            .await;
+        let is_versioned =
+            versioning.is_ok_and(|answer| answer.status == Some(BucketVersioningStatus::Enabled));
         let lifecycle = self
             .client
             .get_bucket_lifecycle_configuration()
@@ -190,8 +200,11 @@ impl Buckets {
                 "advice: {bucket} is versioned and keeps old versions of checkpoints for ever: let noncurrent versions expire after a day"
             ));
         }
-        if rules.any(|rule| rule.expiration.as_ref().is_some_and(|one| one.days.is_some()))
-        {
+        if rules.any(|rule| {
+            rule.expiration
+                .as_ref()
+                .is_some_and(|one| one.days.is_some())
+        }) {
             advice.push(format!(
                 "advice: {bucket} has a rule that lets objects expire: make sure that it doesn't meet spec.state.path, where the newest checkpoint of an ended shard may be old"
             ));
@@ -234,7 +247,9 @@ impl Buckets {
             kind: AwsErrorKind::Unavailable,
             detail,
         };
-        let bytes = body.map_err(|error| unreadable(error.to_string()))?.into_bytes();
+        let bytes = body
+            .map_err(|error| unreadable(error.to_string()))?
+            .into_bytes();
         let document: StateDocument =
             serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
         Ok(Some(document.state_id))

@@ -92,7 +92,11 @@ pub fn next_step(
 ) -> Step {
     let is_managed = wish.management == Management::Managed;
     let Some(found) = found else {
-        return if is_managed { Step::Create } else { Step::Missing };
+        return if is_managed {
+            Step::Create
+        } else {
+            Step::Missing
+        };
     };
     // The status of a stream that is UPDATING is that of its shards: it is read meanwhile, and not changed.
     if found.status != "ACTIVE" {

@@ -122,7 +122,11 @@ pub fn tables(pipeline: &Pipeline) -> Vec<TableWish> {
         pairs.map(|(name, kind)| Column::new(name, kind)).collect()
     };
     vec![
-        rows(pipeline, &catalog.table, catalog.projected_tickers.as_deref()),
+        rows(
+            pipeline,
+            &catalog.table,
+            catalog.projected_tickers.as_deref(),
+        ),
         TableWish {
             name: format!("{}_late", catalog.table),
             description: "Ticks whose window was closed when they came",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::core::v1::{ConfigMap, ServiceAccount};
 use kube::core::ObjectMeta;
 use sha2::{Digest, Sha256};
-use stockstream_crds::spec::{DeletionPolicy, StockStream};
 use stockstream_crds::Pipeline;
+use stockstream_crds::spec::{DeletionPolicy, StockStream};
 
 use super::{Desired, Maker, desired};
 use crate::kinds::Kind;
@@ -48,7 +48,10 @@ pub fn worker_yaml(pipeline: &Pipeline) -> String {
 /// A short digest of what workers read: pods that were started with another one are replaced.
 pub(super) fn digest(yaml: &str) -> String {
     let digest = Sha256::digest(yaml.as_bytes());
-    digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+    digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 impl Maker<'_> {

@@ -88,7 +88,7 @@ impl Maker<'_> {
     ) -> Deployment {
         Deployment {
             metadata: self.component_metadata(name, component),
-            spec: Some(DeploymentSpec {
+            spec: DeploymentSpec {
                 replicas: Some(i32::try_from(replicas).unwrap_or(i32::MAX)),
                 selector: LabelSelector {
                     match_labels: Some(names::selector(self.name(), component)),
@@ -100,9 +100,9 @@ impl Maker<'_> {
                 }),
                 revision_history_limit: Some(REVISIONS),
                 progress_deadline_seconds: Some(PROGRESS_SECONDS),
-                template: Some(self.template(component, arguments)),
+                template: self.template(component, arguments),
                 ..DeploymentSpec::default()
-            }),
+            },
             status: None,
         }
     }
@@ -133,8 +133,7 @@ impl Maker<'_> {
                 }),
                 node_selector: (!workers.node_selector.is_empty())
                     .then(|| workers.node_selector.clone()),
-                tolerations: (!workers.tolerations.is_empty())
-                    .then(|| workers.tolerations.clone()),
+                tolerations: (!workers.tolerations.is_empty()).then(|| workers.tolerations.clone()),
                 termination_grace_period_seconds: Some(GRACE_SECONDS),
                 security_context: Some(PodSecurityContext {
                     run_as_non_root: Some(true),
@@ -245,21 +244,20 @@ impl Maker<'_> {
     /// The operator's, then the pipeline's own, which wins, then what the arguments name, which nobody can take away. Each name
     /// once: server-side apply takes no list with two.
     fn environment(&self) -> Vec<EnvVar> {
-        let own = [
-            ("POD_NAME", "metadata.name"),
-            ("POD_IP", "status.podIP"),
-        ]
-        .map(|(name, path)| EnvVar {
-            name: name.to_owned(),
-            value_from: Some(EnvVarSource {
-                field_ref: Some(ObjectFieldSelector {
-                    field_path: path.to_owned(),
-                    ..ObjectFieldSelector::default()
-                }),
-                ..EnvVarSource::default()
-            }),
-            ..EnvVar::default()
-        });
+        let own =
+            [("POD_NAME", "metadata.name"), ("POD_IP", "status.podIP")].map(|(name, path)| {
+                EnvVar {
+                    name: name.to_owned(),
+                    value_from: Some(EnvVarSource {
+                        field_ref: Some(ObjectFieldSelector {
+                            field_path: path.to_owned(),
+                            ..ObjectFieldSelector::default()
+                        }),
+                        ..EnvVarSource::default()
+                    }),
+                    ..EnvVar::default()
+                }
+            });
         let all = self.settings.env.iter().chain(&self.pipeline.workers().env);
         let mut variables: Vec<EnvVar> = Vec::new();
         for variable in all.chain(&own) {

@@ -69,7 +69,9 @@ pub(super) fn of(before: &[Condition], found: &Findings<'_>) -> Vec<Condition> {
     let stuck = standings
         .iter()
         .find(|(_, standing)| standing.state == State::Stuck);
-    let unready = parts.iter().find(|part| part.status == "False" && is_vital(part));
+    let unready = parts
+        .iter()
+        .find(|part| part.status == "False" && is_vital(part));
     let suspended = found.pipeline.is_suspended();
     let ready = match unready {
         Some(part) if !(suspended && part.kind == "WorkersAvailable") => {
@@ -111,15 +113,16 @@ fn is_vital(part: &Verdict) -> bool {
 }
 
 fn is_rolling(found: &Findings<'_>) -> bool {
-    found
-        .rollout
-        .is_some_and(|rollout| !rollout.is_observed || rollout.updated < rollout.desired || rollout.replicas > rollout.desired)
+    found.rollout.is_some_and(|rollout| {
+        !rollout.is_observed
+            || rollout.updated < rollout.desired
+            || rollout.replicas > rollout.desired
+    })
 }
 
 fn workers(found: &Findings<'_>) -> Verdict {
-    let verdict = |status, reason, message: &str| {
-        Verdict::new("WorkersAvailable", status, reason, message)
-    };
+    let verdict =
+        |status, reason, message: &str| Verdict::new("WorkersAvailable", status, reason, message);
     if let Some(error) = found.apply_error {
         return verdict("False", "ApplyFailed", error);
     }
@@ -135,10 +138,18 @@ fn workers(found: &Findings<'_>) -> Verdict {
     };
     let Rollout { desired, ready, .. } = rollout;
     if *desired == 0 {
-        return verdict("False", "ScaledToZero", "no worker runs: spec.workers.replicas is 0");
+        return verdict(
+            "False",
+            "ScaledToZero",
+            "no worker runs: spec.workers.replicas is 0",
+        );
     }
     if ready >= desired {
-        return verdict("True", "AllReady", &format!("{ready} of {desired} workers are ready"));
+        return verdict(
+            "True",
+            "AllReady",
+            &format!("{ready} of {desired} workers are ready"),
+        );
     }
     match &rollout.trouble {
         Some(trouble) => verdict("False", "PodsFailing", trouble),
@@ -213,8 +224,10 @@ fn merge(
                 status: verdict.status.to_owned(),
                 reason: reason(verdict.reason),
                 message: message(verdict.message),
-                last_transition_time: same
-                    .map_or_else(|| Time(whole_seconds(now)), |same| same.last_transition_time.clone()),
+                last_transition_time: same.map_or_else(
+                    || Time(whole_seconds(now)),
+                    |same| same.last_transition_time.clone(),
+                ),
                 observed_generation: Some(generation),
             }
         })
@@ -236,7 +249,9 @@ fn whole_seconds(now: Timestamp) -> Timestamp {
 fn reason(text: String) -> String {
     let is_taken = |text: &str| {
         text.starts_with(|first: char| first.is_ascii_alphabetic())
-            && text.chars().all(|char| char.is_ascii_alphanumeric() || char == '_')
+            && text
+                .chars()
+                .all(|char| char.is_ascii_alphanumeric() || char == '_')
             && text.len() <= 256
     };
     match is_taken(&text) {
@@ -284,13 +299,22 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Transition>
             };
             let is_underway = matches!(
                 condition.reason.as_str(),
-                "Creating" | "Updating" | "Deleting" | "Changing" | "NotStarted" | "Starting"
-                    | "Suspended" | "ScaledToZero"
+                "Creating"
+                    | "Updating"
+                    | "Deleting"
+                    | "Changing"
+                    | "NotStarted"
+                    | "Starting"
+                    | "Suspended"
+                    | "ScaledToZero"
             );
             Transition {
                 is_warning: !is_good && !is_underway,
                 reason: condition.reason.clone(),
-                note: format!("{}={}: {}", condition.type_, condition.status, condition.message),
+                note: format!(
+                    "{}={}: {}",
+                    condition.type_, condition.status, condition.message
+                ),
             }
         })
         .collect()

@@ -22,7 +22,9 @@ pub(super) fn fill(status: &mut StockStreamStatus, told: &Told) {
         .map(|watermark| whole_seconds(&watermark));
     let count = |phases: &[&str]| {
         let shards = told.shards.values();
-        let count = shards.filter(|shard| phases.contains(&shard.phase.as_str())).count();
+        let count = shards
+            .filter(|shard| phases.contains(&shard.phase.as_str()))
+            .count();
         i32::try_from(count).unwrap_or(i32::MAX)
     };
     status.shard_summary = Some(ShardSummary {
@@ -73,7 +75,6 @@ fn lag_step(millis: u64) -> u64 {
 fn lag_text(millis: u64) -> String {
     let seconds = lag_step(millis) / 1_000;
     match seconds {
-        0 if millis == 0 => "0s".to_owned(),
         0 => "<1s".to_owned(),
         1..120 => format!("{seconds}s"),
         120..7_200 => format!("{}m", seconds / 60),
@@ -105,5 +106,8 @@ pub(super) fn cost(found: &Findings<'_>) -> Option<String> {
         true => LIST_PRICES.stream_hour,
         false => LIST_PRICES.shard_hour * f64::from(facts.open_shards),
     };
-    Some(format!("{:.0} USD a month for the stream", hourly * HOURS_A_MONTH))
+    Some(format!(
+        "{:.0} USD a month for the stream",
+        hourly * HOURS_A_MONTH
+    ))
 }

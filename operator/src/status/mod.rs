@@ -7,8 +7,8 @@ mod conditions;
 mod figures;
 
 use jiff::{SignedDuration, Timestamp};
-use stockstream_crds::spec::{CatalogStatus, StockStreamStatus, StreamStatus, WorkerStatus};
 use stockstream_crds::Pipeline;
+use stockstream_crds::spec::{CatalogStatus, StockStreamStatus, StreamStatus, WorkerStatus};
 
 use crate::aws::stream_plan::{Owner, StreamFacts, is_ours, recent, scalings_left};
 use crate::aws::{Standing, State};
@@ -100,7 +100,13 @@ pub fn conflicted(
     conflict: &Conflict,
     now: Timestamp,
 ) -> StockStreamStatus {
-    refused(before, generation, refusal::CONFLICT, &conflict.message(), now)
+    refused(
+        before,
+        generation,
+        refusal::CONFLICT,
+        &conflict.message(),
+        now,
+    )
 }
 
 /// The status of what was found.
@@ -161,9 +167,8 @@ fn stream(before: Option<&StreamStatus>, found: &Findings<'_>) -> Option<StreamS
         scalings: recent(found.scalings, found.now)
             .map(|at| at.to_string())
             .collect(),
-        scalings_left: (!facts.is_on_demand).then(|| {
-            i32::try_from(scalings_left(found.scalings, found.now)).unwrap_or(i32::MAX)
-        }),
+        scalings_left: (!facts.is_on_demand)
+            .then(|| i32::try_from(scalings_left(found.scalings, found.now)).unwrap_or(i32::MAX)),
     })
 }
 

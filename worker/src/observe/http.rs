@@ -8,14 +8,14 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use prometheus_client::registry::Registry;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::net::TcpListener;
 
 use super::metrics;
@@ -261,8 +261,30 @@ async fn index(State(shared): State<Arc<Shared>>) -> String {
     )
 }
 
-async fn state(State(shared): State<Arc<Shared>>) -> Response {
-    Json(shared.observer.report().as_ref()).into_response()
+/// What is asked of `/api/state`.
+#[derive(Debug, Deserialize)]
+struct StateQuery {
+    /// Whether tickers and events are told: most of the answer, which who looks after workers doesn't need.
+    #[serde(default = "with_tickers")]
+    tickers: bool,
+}
+
+const fn with_tickers() -> bool {
+    true
+}
+
+async fn state(State(shared): State<Arc<Shared>>, Query(query): Query<StateQuery>) -> Response {
+    let report = shared.observer.report();
+    if query.tickers {
+        return Json(report.as_ref()).into_response();
+    }
+    let report = PipelineReport {
+        tickers: Vec::new(),
+        tickers_omitted: report.tickers_omitted + report.tickers.len() as u64,
+        events: Vec::new(),
+        ..report.as_ref().clone()
+    };
+    Json(report).into_response()
 }
 
 async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {

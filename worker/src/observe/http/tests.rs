@@ -73,6 +73,23 @@ async fn state_is_the_report_as_json() {
 }
 
 #[tokio::test]
+async fn whoever_looks_after_workers_needs_no_tickers() {
+    let server = Server::start(busy_observer(5)).await;
+    let (status, _, whole) = server.get("/api/state").await;
+    assert_eq!(status, 200);
+    let whole: PipelineReport = serde_json::from_str(&whole).unwrap();
+    let (status, _, slim) = server.get("/api/state?tickers=false").await;
+    assert_eq!(status, 200);
+    let slim: PipelineReport = serde_json::from_str(&slim).unwrap();
+    assert!(!whole.tickers.is_empty());
+    assert!(slim.tickers.is_empty() && slim.events.is_empty());
+    assert_eq!(slim.tickers_omitted, whole.tickers.len() as u64);
+    assert_eq!(slim.shards, whole.shards);
+    assert_eq!(server.get("/api/state?tickers=perhaps").await.0, 400);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn metrics_health_and_index_answer() {
     let server = Server::start(busy_observer(5)).await;
     let (status, head, body) = server.get("/metrics").await;
