@@ -10,6 +10,9 @@ command -v cargo >/dev/null || PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
 PATH=$tools/bin:$PATH
 export PATH
 
+# Links the programs statically. Whoever has a wrapper of their own keeps it, and gets no images.
+export RUSTC_WRAPPER=${RUSTC_WRAPPER:-$root/scripts/rustc.sh}
+
 # Test binaries may have been compiled for another checkout of the same sources.
 export INSTA_WORKSPACE_ROOT=${INSTA_WORKSPACE_ROOT:-$root}
 
