@@ -30,7 +30,8 @@ part() {
 
 # What pins packages names no registry and no path: each machine's own settings say where they come from.
 no_place() {
-    ! grep -rnE '^--|://' tests/python/requirements.txt tests/python/bench/peers*.txt tests/python/servers/*.txt &&
+    ! grep -rnE '^--|://' tests/python/requirements.txt tests/python/bench/peers*.txt tests/python/servers/*.txt tests/cluster/go.{in,txt,mod,sum} &&
+        ! grep -rnE 'GOPROXY|GOSUMDB|(^|[^.$])/(work|root|home|tmp)/' tests/cluster &&
         ! grep -nE '"resolved"' tests/node/package-lock.json worker/web/package-lock.json
 }
 

@@ -107,6 +107,7 @@ YAML
     # For whoever uses the cluster: enter.sh, and the suites. What they would keep at home is kept here.
     cat >"$STATE/environment" <<ENVIRONMENT
 PATH=$PATH
+STOCKSTREAM_KUBE=$kube
 KUBECONFIG=$STATE/admin.kubeconfig
 KUBECACHEDIR=$STATE/client/kube
 HELM_CACHE_HOME=$STATE/client/helm/cache
