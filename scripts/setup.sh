@@ -177,7 +177,8 @@ cluster() {
     trap 'rm -rf "$build"' EXIT
     environment "$build/go" "$root/tests/cluster/go.txt"
     GOMODCACHE=$build/modules GOCACHE=$build/cache GOTMPDIR=$build \
-        "$root/tests/cluster/build.sh" "$("$build/go/bin/python" -c 'import go, os; print(os.path.dirname(go.__file__))')/bin/go" "$build/kube"
+        "$root/tests/cluster/build.sh" "$("$build/go/bin/python" -c 'import go, os; print(os.path.dirname(go.__file__))')/bin/go" "$build/kube" \
+        2> >(sed '/^go: downloading /d' >&2)
     touch "$build/kube/complete"
     mv "$build/kube" "$kube"
     rm -rf "$build"

@@ -31,4 +31,4 @@ for group in $(cgroups); do
     done
     [ ! -d "$group" ] || say "cluster: a process is left in $group"
 done
-rm -rf --one-file-system "$STATE" "$STATE.owner"
+rm -rf --one-file-system "$STATE"

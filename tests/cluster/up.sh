@@ -25,6 +25,7 @@ for owner in "$(dirname "$STATE")"/*.owner; do
     if [ -e "$owner" ] && flock --nonblock "$owner" true; then
         say "cluster: taking away what a killed run left: ${owner%.owner}"
         STOCKSTREAM_CLUSTER=${owner%.owner} STOCKSTREAM_CLUSTER_LOCKED=1 "$here/down.sh"
+        rm -f "$owner"
     fi
 done
 STOCKSTREAM_CLUSTER_LOCKED=1 "$here/down.sh"
@@ -147,8 +148,8 @@ start() {
 
 watch_owner() {
     [ -n "${STOCKSTREAM_CLUSTER_OWNER-}" ] || return 0
-    # The lock is granted when the owner has ended.
-    setsid bash -c 'flock "$1" true; [ ! -e "$1" ] || exec "$2"' watch "$STOCKSTREAM_CLUSTER_OWNER" "$here/down.sh" >/dev/null 2>&1 </dev/null 9>&- &
+    # The lock is granted when the owner has ended; one that has ended its cluster itself has removed the file.
+    setsid bash -c 'exec 8<"$1"; flock 8; [ ! -e "$1" ] || { "$2"; rm -f "$1"; }' watch "$STOCKSTREAM_CLUSTER_OWNER" "$here/down.sh" >/dev/null 2>&1 </dev/null 9>&- &
 }
 
 # until_ok SECONDS WHAT COMMAND…

@@ -341,6 +341,8 @@ impl Ground {
         self.ended = true;
         let finished = Process::spawn(&mut self.script("down.sh"))?.wait(PATIENCE)?;
         let finished = finished.success()?;
+        // Nobody needs to look after it any more.
+        std::fs::remove_file(&self.owner)?;
         if !finished.stderr.is_empty() {
             bail!("the cluster's end: {}", finished.stderr.trim_end());
         }
