@@ -8,7 +8,5 @@ set -euo pipefail
 
 [ $# -gt 0 ] || die "usage: tests/cluster/enter.sh COMMAND…"
 pid=$(first_process) || die "cluster: none runs with its state in $STATE: run make cluster-up"
-set -a
-. "$STATE/environment"
-set +a
+while IFS= read -r setting; do export "${setting?}"; done <"$STATE/environment"
 exec nsenter --net="/proc/$pid/ns/net" -- "$@"

@@ -16,6 +16,7 @@ for group in $(cgroups); do
 done
 # A socket's path has at most 108 bytes.
 [ "${#STATE}" -le 80 ] || die "cluster: the path of its state is too long (more than 80 characters): $STATE; set STOCKSTREAM_CLUSTER to a shorter one"
+[[ $STATE =~ ^[A-Za-z0-9/._@+-]+$ ]] || die "cluster: the path of its state may have letters, digits and any of / . _ @ + - only: $STATE; set STOCKSTREAM_CLUSTER to another"
 # Inside, these are directories of the cluster's own.
 for path in "$STATE" "$kube" "$root"; do
     case $path/ in

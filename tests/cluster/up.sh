@@ -142,7 +142,7 @@ start() {
         [ -z "$pid" ] || break
         sleep 0.05
     done
-    [ -n "$pid" ] || die "cluster: it ended at once: $(cat "$STATE/log/inside.log")"
+    [ -n "$pid" ] || fail "it ended at once"
     echo "$pid" >"$STATE/pid"
 }
 
@@ -152,13 +152,23 @@ watch_owner() {
     setsid bash -c 'exec 8<"$1"; flock 8; [ ! -e "$1" ] || { "$2"; rm -f "$1"; }' watch "$STOCKSTREAM_CLUSTER_OWNER" "$here/down.sh" >/dev/null 2>&1 </dev/null 9>&- &
 }
 
+# The logs go with the state: their ends are told.
+fail() {
+    local log
+    for log in "$STATE"/log/*.log; do
+        say "--- $log"
+        tail -n 5 "$log" >&2
+    done
+    die "cluster: $1"
+}
+
 # until_ok SECONDS WHAT COMMAND…
 until_ok() {
     local end=$((SECONDS + $1)) what=$2
     shift 2
     until "$@" >/dev/null 2>&1; do
-        first_process >/dev/null || die "cluster: it ended before this was there: $what; its logs: $STATE/log"
-        [ "$SECONDS" -lt "$end" ] || die "cluster: not there in time: $what; its logs: $STATE/log (down.sh removes them)"
+        first_process >/dev/null || fail "it ended before this was there: $what"
+        [ "$SECONDS" -lt "$end" ] || fail "not there in time: $what"
         sleep 0.2
     done
 }

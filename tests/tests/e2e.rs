@@ -64,7 +64,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(101),
         Err(error) => {
-            eprintln!("e2e: {error:?}");
+            eprintln!("e2e: {error:#}");
             ExitCode::from(101)
         }
     }
@@ -80,7 +80,7 @@ fn run() -> anyhow::Result<bool> {
             // Started by the first trial that is run: none for `--list`.
             let cluster = shared.get_or_init(start).as_ref();
             let cluster =
-                cluster.map_err(|error| Failed::from(format!("no cluster: {error:?}")))?;
+                cluster.map_err(|error| Failed::from(format!("no cluster: {error:#}")))?;
             judge(cluster, name, check)
         })
     });
@@ -116,14 +116,18 @@ fn judge(cluster: &Cluster, name: &str, check: Check) -> Result<(), Failed> {
         .kubectl(["create", "namespace", &namespace])
         .and_then(|_| check(cluster, &namespace));
     judged.map_err(|error| {
-        let look =
-            |what| cluster.kubectl(["get", what, "--output=wide", "--namespace", &namespace]);
+        let look = |what| {
+            let arguments = ["get", what, "--output=wide", "--namespace", &namespace];
+            cluster
+                .kubectl(arguments)
+                .unwrap_or_else(|error| format!("{error:#}"))
+        };
         let (pods, events) = (look("pods"), look("events"));
-        Failed::from(format!("{error:?}\n{pods:?}\n{events:?}"))
+        Failed::from(format!("{error:#}\n{pods}\n{events}"))
     })?;
     // Not waited for: its pods needn't take part in what others measure.
     cluster
         .kubectl(["delete", "namespace", &namespace, "--wait=false"])
-        .map_err(|error| Failed::from(format!("{error:?}")))?;
+        .map_err(|error| Failed::from(format!("{error:#}")))?;
     Ok(())
 }

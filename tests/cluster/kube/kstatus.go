@@ -1,9 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
+	"io"
 	"os"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -13,12 +12,13 @@ import (
 // What Helm, Flux and Argo CD make of a resource: an object as JSON on stdin; its status (Current, InProgress, Failed,
 // Terminating, NotFound, Unknown) in the first line of stdout, and the message in the second.
 func kstatus() error {
-	object := unstructured.Unstructured{}
-	if err := json.NewDecoder(os.Stdin).Decode(&object.Object); err != nil {
-		return fmt.Errorf("kstatus: stdin must hold one object as JSON, as kubectl get -o json prints it: %w", err)
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return fmt.Errorf("kstatus: reading stdin: %w", err)
 	}
-	if object.GetKind() == "" || object.GetAPIVersion() == "" {
-		return errors.New("kstatus: the object on stdin has no kind or no apiVersion")
+	object := unstructured.Unstructured{}
+	if err := object.UnmarshalJSON(text); err != nil {
+		return fmt.Errorf("kstatus: stdin must hold one object as JSON, as kubectl get -o json prints it: %w", err)
 	}
 	result, err := status.Compute(&object)
 	if err != nil {
