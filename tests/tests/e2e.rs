@@ -55,6 +55,10 @@ const TRIALS: &[(&str, Check)] = &[
     ),
     ("pods_run_on_nodes_of_kwok", cluster::fake_nodes),
     ("a_namespace_goes_with_all_it_has", cluster::namespace),
+    (
+        "a_second_cluster_lives_beside_and_goes_with_its_owner",
+        cluster::second,
+    ),
     ("nothing_of_the_machine_is_changed", cluster::kernel),
     ("nothing_leaves_the_cluster", cluster::no_way_out),
 ];

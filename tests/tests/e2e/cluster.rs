@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, ensure};
 use stockstream_tests::cluster::Cluster;
+use stockstream_tests::{Finished, PATIENCE, Process, repository, scratch, wait_until};
 
 pub fn kstatus(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
     let pipeline = format!(
@@ -93,6 +95,42 @@ pub fn namespace(cluster: &Cluster, namespace: &str) -> anyhow::Result<()> {
         ["get", "configmap", "mine", "--namespace", &inner],
     )?;
     ensure!(gone.stderr.contains("NotFound"), "{gone:?}");
+    Ok(())
+}
+
+/// As when a suite is killed: nobody ends the second one, but for who looks after its owner.
+pub fn second(cluster: &Cluster, _: &str) -> anyhow::Result<()> {
+    let folder = scratch()?;
+    let (state, owner) = (
+        folder.path().join("second"),
+        folder.path().join("second.owner"),
+    );
+    let mut held = Command::new("flock");
+    held.arg(&owner).args(["sh", "-c", "echo held; sleep 600"]);
+    let mut held = Process::spawn_group(&mut held)?;
+    held.wait_for_line(PATIENCE, |line| line == "held")?;
+    let script = |name: &str| {
+        let mut command = Command::new(repository().join("tests/cluster").join(name));
+        command.env("STOCKSTREAM_CLUSTER", &state);
+        command.env("STOCKSTREAM_CLUSTER_OWNER", &owner);
+        command
+    };
+    let started = Process::spawn(&mut script("up.sh"))?.wait(3 * PATIENCE);
+    let entered = started.and_then(Finished::success).and_then(|_| {
+        let mut look = script("enter.sh");
+        look.args(["kubectl", "get", "namespaces"]);
+        Process::spawn(&mut look)?.wait(PATIENCE)?.success()
+    });
+    held.kill()?;
+    wait_until("the second cluster's end", PATIENCE, || {
+        Ok((!state.exists() && !owner.exists()).then_some(()))
+    })?;
+    let seen = entered?.stdout;
+    ensure!(
+        seen.contains("kube-system") && !seen.contains("a-second-cluster"),
+        "{seen}"
+    );
+    cluster.kubectl(["get", "--raw", "/readyz"])?;
     Ok(())
 }
 
