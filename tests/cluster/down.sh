@@ -1,24 +1,30 @@
 #!/usr/bin/env bash
 # Ends a cluster and removes all it left. Harmless when there is none.
+#
+# STOCKSTREAM_CLUSTER_ORPHANED  set when its owner is dead: what that left in the cluster's network is ended, too
 set -euo pipefail
 . "$(dirname "$0")/settings.sh"
 [ -n "${STOCKSTREAM_CLUSTER_LOCKED-}" ] || lock
 
-# Programs that enter.sh started aren't the namespaces' own: they live on, and keep the network. Names them.
-name_strangers() {
+# Programs that enter.sh started aren't the namespaces' own: they live on, and keep the network. Names those of a person.
+strangers() {
     local net pids parent other
     net=$(readlink "/proc/$1/ns/net")
     pids=$(readlink "/proc/$1/ns/pid")
     # unshare, which leaves with its child.
     parent=/proc/$(ps -o ppid= "$1" | tr -d ' ')
     for other in /proc/[0-9]*; do
-        [ "$(readlink "$other/ns/net")" = "$net" ] && [ "$(readlink "$other/ns/pid")" != "$pids" ] && [ "$other" != "$parent" ] || continue
-        say "cluster: still in its network, please end it: ${other#/proc/} $(tr '\0' ' ' <"$other/cmdline")"
-    done 2>/dev/null
+        [ "$(readlink "$other/ns/net" 2>/dev/null)" = "$net" ] && [ "$(readlink "$other/ns/pid" 2>/dev/null)" != "$pids" ] && [ "$other" != "$parent" ] || continue
+        if [ -n "${STOCKSTREAM_CLUSTER_ORPHANED-}" ]; then
+            kill -KILL "${other#/proc/}" 2>/dev/null || true
+        else
+            say "cluster: still in its network, please end it: ${other#/proc/} $(tr '\0' ' ' <"$other/cmdline")"
+        fi
+    done
 }
 
 if pid=$(first_process); then
-    name_strangers "$pid" || true
+    strangers "$pid" || true
     # The kernel ends all others of its namespace with it.
     kill -KILL "$pid"
     while [ -d "/proc/$pid" ]; do sleep 0.05; done

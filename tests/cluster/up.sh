@@ -24,7 +24,7 @@ fi
 for owner in "$(dirname "$STATE")"/*.owner; do
     if [ -e "$owner" ] && flock --nonblock "$owner" true; then
         say "cluster: taking away what a killed run left: ${owner%.owner}"
-        STOCKSTREAM_CLUSTER=${owner%.owner} STOCKSTREAM_CLUSTER_LOCKED=1 "$here/down.sh"
+        STOCKSTREAM_CLUSTER=${owner%.owner} STOCKSTREAM_CLUSTER_ORPHANED=1 STOCKSTREAM_CLUSTER_LOCKED=1 "$here/down.sh"
         rm -f "$owner"
     fi
 done
@@ -149,7 +149,7 @@ start() {
 watch_owner() {
     [ -n "${STOCKSTREAM_CLUSTER_OWNER-}" ] || return 0
     # The lock is granted when the owner has ended; one that has ended its cluster itself has removed the file.
-    setsid bash -c 'exec 8<"$1"; flock 8; [ ! -e "$1" ] || { "$2"; rm -f "$1"; }' watch "$STOCKSTREAM_CLUSTER_OWNER" "$here/down.sh" >/dev/null 2>&1 </dev/null 9>&- &
+    setsid bash -c 'exec 8<"$1"; flock 8; [ ! -e "$1" ] || { STOCKSTREAM_CLUSTER_ORPHANED=1 "$2"; rm -f "$1"; }' watch "$STOCKSTREAM_CLUSTER_OWNER" "$here/down.sh" >/dev/null 2>&1 </dev/null 9>&- &
 }
 
 # The logs go with the state: their ends are told.
