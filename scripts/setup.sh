@@ -7,7 +7,7 @@
 #   web      that environment, for its Node, and the npm packages that build the page
 #   peers-jvm  peers, and another with Spark, Flink and a Java, for `make bench-peers`: about 1 GB
 #   cluster  what a cluster of the tests needs of Debian, and Kubernetes, helm and kwok, built from tests/cluster
-#   test     all of the above but the peers, cargo-deny, Chromium, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
+#   test     all of the above but the peers and the cluster, cargo-deny, Chromium, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
 #
 # Tools go to $STOCKSTREAM_CACHE (default ~/.cache/stockstream). Quick when nothing is missing; two runs at once wait
 # for each other.
@@ -68,7 +68,7 @@ toolchain() {
 deny() {
     [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $CARGO_DENY" ] && return
     say "setup: building cargo-deny $CARGO_DENY (once)"
-    local build
+    # Not local: the trap runs when the function has been left.
     build=$(mktemp -d "$STOCKSTREAM_CACHE/build-XXXXXX")
     # A failed build leaves nothing behind either.
     trap 'rm -rf "$build"' EXIT
@@ -94,7 +94,8 @@ maven_missing() {
 
 # Maven's own settings say where jars come from. It needs a repository of its own, which isn't kept.
 flink_parquet() {
-    local work jar
+    local jar
+    # Not local: the trap runs when the function has been left.
     work=$(mktemp -d "$STOCKSTREAM_CACHE/build-XXXXXX")
     # A failed download leaves nothing behind either.
     trap 'rm -rf "$work"' EXIT
@@ -171,7 +172,7 @@ cluster() {
     say "setup: building Kubernetes in $kube (once; ten to twenty minutes on two cores)"
     # What a killed one left.
     rm -rf "$STOCKSTREAM_CACHE"/build-kube-* "$kube"
-    local build
+    # Not local: the trap runs when the function has been left.
     build=$(mktemp -d "$STOCKSTREAM_CACHE/build-kube-XXXXXX")
     # A failed build leaves nothing behind either.
     trap 'rm -rf "$build"' EXIT
@@ -200,14 +201,13 @@ case $what in
     web) packages $(python_missing); environment "$venv" "$requirements"; npm_packages "$web_packages" "$root/worker/web" ;;
     cluster) packages $(python_missing) $(cluster_missing); cluster ;;
     test)
-        packages $(compiler_missing) $(python_missing) $(browser_missing) $(cluster_missing)
+        packages $(compiler_missing) $(python_missing) $(browser_missing)
         toolchain
         deny
         environment "$venv" "$requirements"
         server_environments
         npm_packages "$node_packages" "$root/tests/node"
         npm_packages "$web_packages" "$root/worker/web"
-        cluster
         ;;
     *) die "setup: unknown: $what; $usage" ;;
 esac

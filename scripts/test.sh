@@ -50,8 +50,14 @@ suites_environment() {
     export STOCKSTREAM_MOTO STOCKSTREAM_MINISTACK STOCKSTREAM_SEAWEEDFS STOCKSTREAM_MICROBURST
 }
 
+# Most suites need neither root nor the minutes that Kubernetes takes to build.
+needs_cluster() {
+    grep --quiet --recursive --no-messages 'stockstream_tests::cluster' "tests/tests/$1.rs" "tests/tests/$1"
+}
+
 all() {
     part "set-up" scripts/setup.sh test
+    part "set-up of a cluster" scripts/setup.sh cluster
     part "Cargo.lock is current" cargo fetch --locked
     part "shared build cache" scripts/build.sh prepare
     part "no place of one machine" no_place
@@ -91,6 +97,7 @@ case ${1-} in
         [ -n "${2-}" ] && [ -e "tests/tests/$2.rs" ] ||
             die "usage: make suite SUITE=NAME [ARGS=…]; there are: $(basename -s .rs -a tests/tests/*.rs | paste -sd' ')"
         scripts/setup.sh test
+        ! needs_cluster "$2" || scripts/setup.sh cluster
         scripts/build.sh suites
         suites_environment
         cargo test --workspace --test "$2" -- "${@:3}"
