@@ -39,6 +39,9 @@ jvm_peers=$root/tests/python/bench/peers-jvm.txt
 jvm_peers_venv=$STOCKSTREAM_CACHE/venv-peers-jvm-$(cksum <"$jvm_peers" | cut -d' ' -f1)
 flink_parquet=$jvm_peers_venv/flink-sql-parquet.jar
 
+# Kubernetes and what is tried on it, as the tests' clusters run it: what is built from tests/cluster.
+kube=$STOCKSTREAM_CACHE/kube-$(cat "$root"/tests/cluster/{build.sh,go.mod,go.sum,go.txt,*/*.go} | cksum | cut -d' ' -f1)
+
 # A Chromium of this machine; empty when there is none.
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }
 
