@@ -36,7 +36,7 @@ no_place() {
 }
 
 suites_environment() {
-    export STOCKSTREAM_BIN=$built/product/stockstream
+    export STOCKSTREAM_BIN=$built/product/stockstream STOCKSTREAM_OPERATOR_BIN=$built/product/stockstream-operator
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
     export STOCKSTREAM_PYTHON=$venv/bin/python
     export STOCKSTREAM_NODE=$node_packages/node

@@ -6,6 +6,7 @@ Usage:
   kinesis.py put STREAM RECORDS.ndjson     raw records: {"data_base64", "key", "hash_key"?}; waits for each reply
   kinesis.py aggregate STREAM RECORDS.ndjson   aws-kinesis-agg's aggregated records, one a line: {"records": [as above], "hash_key"?}
   kinesis.py split STREAM SHARD HASH_KEY   splits a shard, and waits for it
+  kinesis.py describe STREAM               status, open shards, retention and tags; {} when there is none
   kinesis.py read STREAM                   every record of every shard, in the shard's order
 """
 
@@ -27,6 +28,20 @@ def create(kinesis, stream, shards, largest_kib=1024):
     )
     summary = kinesis.describe_stream_summary(StreamName=stream)
     return {"shards": summary["StreamDescriptionSummary"]["OpenShardCount"]}
+
+
+def describe(kinesis, stream):
+    try:
+        summary = kinesis.describe_stream_summary(StreamName=stream)["StreamDescriptionSummary"]
+    except kinesis.exceptions.ResourceNotFoundException:
+        return {}
+    tags = kinesis.list_tags_for_stream(StreamName=stream)["Tags"]
+    return {
+        "status": summary["StreamStatus"],
+        "shards": summary["OpenShardCount"],
+        "retention": summary["RetentionPeriodHours"],
+        "tags": {tag["Key"]: tag["Value"] for tag in tags},
+    }
 
 
 def produce(kinesis, stream, path):
@@ -117,6 +132,7 @@ def main():
     kinesis = boto3.client("kinesis", config=Config(retries={"max_attempts": 1}))
     commands = {
         "create": create,
+        "describe": describe,
         "produce": produce,
         "put": put,
         "aggregate": aggregate,

@@ -5,6 +5,7 @@ s3.py put ENDPOINT BUCKET KEY TEXT           TEXT as JSON; prints a URL that any
 s3.py head ENDPOINT BUCKET PREFIX            every object below PREFIX: size and encryption, as HeadObject tells
 s3.py rows ENDPOINT BUCKET PREFIX            the rows below PREFIX, as pyarrow reads them through the server
 s3.py make-table ENDPOINT DATABASE TABLE LOCATION KEYS [PARAMETER=VALUE ...]
+s3.py table ENDPOINT DATABASE TABLE          location, columns, keys and parameters; {} when there is none
 s3.py partitions ENDPOINT DATABASE TABLE     values, location and input format of each
 """
 
@@ -83,6 +84,20 @@ def rows(endpoint, bucket, prefix):
     return sorted(found, key=lambda row: (row["ticker"], row["window_start"]))
 
 
+def table(endpoint, database, name):
+    glue = client("glue", endpoint)
+    try:
+        found = glue.get_table(DatabaseName=database, Name=name)["Table"]
+    except glue.exceptions.EntityNotFoundException:
+        return {}
+    return {
+        "location": found["StorageDescriptor"]["Location"],
+        "columns": {column["Name"]: column["Type"] for column in found["StorageDescriptor"]["Columns"]},
+        "keys": [column["Name"] for column in found.get("PartitionKeys", [])],
+        "parameters": found.get("Parameters", {}),
+    }
+
+
 def make_table(endpoint, database, table, location, keys, *parameters):
     glue = client("glue", endpoint)
     try:
@@ -128,6 +143,7 @@ ACTIONS = {
     "put": put,
     "head": head,
     "rows": rows,
+    "table": table,
     "make-table": make_table,
     "partitions": partitions,
 }

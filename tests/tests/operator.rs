@@ -1,0 +1,96 @@
+//! The operator on a real Kubernetes of one node, with workers in real pods, and AWS emulated in the cluster's network: our own
+//! Kinesis, and moto's S3 and Glue.
+//!
+//! One cluster and one operator for all trials, each in a namespace of its own. `make suite SUITE=operator` runs it.
+
+#![allow(clippy::print_stderr, missing_docs)]
+
+#[path = "operator/aws.rs"]
+mod aws;
+#[path = "operator/life.rs"]
+mod life;
+#[path = "operator/stage.rs"]
+mod stage;
+#[path = "operator/upkeep.rs"]
+mod upkeep;
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context as _;
+use libtest_mimic::{Arguments, Failed, Trial};
+
+use stage::{Stage, Tenant};
+
+/// Trials at once: they mostly wait, and a cluster has few cores to share.
+const AT_ONCE: usize = 3;
+
+type Check = fn(&Tenant<'_>) -> anyhow::Result<()>;
+
+const TRIALS: &[(&str, Check)] = &[
+    ("from_one_yaml_to_rows_that_are_right", life::quickstart),
+    (
+        "killed_deleted_and_cut_off_workers_lose_no_row",
+        life::kills,
+    ),
+    (
+        "suspended_and_resumed_it_goes_on_where_it_was",
+        life::suspend,
+    ),
+    (
+        "kubectl_scale_and_never_more_workers_than_shards",
+        life::scale,
+    ),
+    ("a_changed_spec_rolls_workers_and_loses_no_row", life::roll),
+    (
+        "what_drifts_is_put_right_and_what_others_own_is_left",
+        upkeep::drift,
+    ),
+    ("what_isn_t_wanted_any_more_is_pruned", upkeep::prune),
+    (
+        "the_younger_of_two_that_claim_one_thing_touches_nothing",
+        upkeep::conflict,
+    ),
+    ("an_idle_pipeline_costs_no_call_of_kubernetes", upkeep::idle),
+    ("retain_keeps_all_that_lies_in_aws", aws::retain),
+    ("delete_takes_what_was_made_and_nothing_more", aws::delete),
+    ("shards_follow_the_spec", aws::reshard),
+    ("tables_are_made_and_grow", aws::tables),
+    (
+        "a_bucket_that_isn_t_there_is_told_and_holds_up_no_other",
+        aws::no_bucket,
+    ),
+];
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(101),
+        Err(error) => {
+            eprintln!("operator: {error:#}");
+            ExitCode::from(101)
+        }
+    }
+}
+
+fn run() -> anyhow::Result<bool> {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let shared = Arc::new(OnceLock::new());
+    let trials = TRIALS.iter().map(|&(name, check)| {
+        let shared = Arc::clone(&shared);
+        Trial::test(name, move || {
+            let stage: &anyhow::Result<Stage> = shared.get_or_init(Stage::set);
+            let stage = stage
+                .as_ref()
+                .map_err(|error| Failed::from(format!("no stage: {error:#}")))?;
+            stage.judge(name, check)
+        })
+    });
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let stage = Arc::into_inner(shared).context("a trial still runs")?;
+    if let Some(Ok(stage)) = stage.into_inner() {
+        stage.strike()?;
+    }
+    Ok(!conclusion.has_failed())
+}

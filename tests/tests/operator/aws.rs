@@ -1,0 +1,212 @@
+//! What lies in AWS: made, grown, kept, deleted, and told of when it can't be had.
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+use stockstream_tests::servers::BUCKET;
+use stockstream_tests::{PATIENCE, wait_until};
+
+use crate::life::ticks;
+use crate::stage::Tenant;
+
+fn stream(tenant: &Tenant<'_>, name: &str) -> anyhow::Result<Value> {
+    tenant
+        .stage
+        .kinesis(&["describe", &format!("{}-{name}", tenant.own())])
+}
+
+fn objects(tenant: &Tenant<'_>, name: &str) -> anyhow::Result<usize> {
+    let prefix = format!("{}-{name}/", tenant.own());
+    let found = tenant.stage.s3("head", &[BUCKET, &prefix])?;
+    Ok(found.as_object().map_or(0, serde_json::Map::len))
+}
+
+fn database(tenant: &Tenant<'_>) -> String {
+    tenant.own().replace('-', "_")
+}
+
+fn catalog(tenant: &Tenant<'_>) -> String {
+    format!(
+        "  catalog: {{glue: {{database: {}, table: bars}}}}",
+        database(tenant)
+    )
+}
+
+fn table(tenant: &Tenant<'_>, name: &str) -> anyhow::Result<Value> {
+    tenant.stage.s3("table", &[&database(tenant), name])
+}
+
+pub fn retain(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready("stays", &tenant.yaml("stays", 1, &catalog(tenant)))?;
+    tenant.put("stays", &ticks(0..1))?;
+    tenant.close("stays", 0)?;
+    tenant.has_rows("stays", &ticks(0..1))?;
+    let resource = tenant.get(&["stockstream", "stays"])?;
+    ensure!(
+        resource["metadata"]["finalizers"].is_null(),
+        "nothing is to be deleted: {resource:#}"
+    );
+    tenant.cluster().kubectl([
+        "delete",
+        "--namespace",
+        &tenant.namespace,
+        "stockstream/stays",
+    ])?;
+    tenant
+        .cluster()
+        .wait(&tenant.namespace, "deployment/stays-workers", "delete")?;
+    ensure!(
+        stream(tenant, "stays")?["status"] == "ACTIVE",
+        "the stream is gone"
+    );
+    ensure!(table(tenant, "bars")? != json!({}), "the table is gone");
+    ensure!(objects(tenant, "stays")? > 2, "the data is gone");
+    // Applied again, it goes on where it was.
+    tenant.ready("stays", &tenant.yaml("stays", 1, &catalog(tenant)))?;
+    tenant.put("stays", &ticks(1..3))?;
+    tenant.close("stays", 2)?;
+    // The closer's tick had moved the watermark past minute 1: those ticks are late, as they would have been before.
+    tenant.has_rows("stays", &[ticks(0..1), ticks(2..3)].concat())
+}
+
+pub fn delete(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let more = format!("{}\n  deletionPolicy: Delete", catalog(tenant));
+    tenant.ready("goes", &tenant.yaml("goes", 1, &more))?;
+    tenant.put("goes", &ticks(0..1))?;
+    tenant.close("goes", 0)?;
+    tenant.has_rows("goes", &ticks(0..1))?;
+    // Somebody else's file among the rows.
+    let theirs = format!("{}-goes/rows/theirs.txt", tenant.own());
+    tenant.stage.s3("put", &[BUCKET, &theirs, "theirs"])?;
+    tenant.cluster().kubectl([
+        "delete",
+        "--namespace",
+        &tenant.namespace,
+        "stockstream/goes",
+        "--timeout=100s",
+    ])?;
+    ensure!(
+        stream(tenant, "goes")? == json!({}),
+        "the stream stays: {}",
+        stream(tenant, "goes")?
+    );
+    for name in ["bars", "bars_late", "bars_dead_letters"] {
+        ensure!(table(tenant, name)? == json!({}), "the table {name} stays");
+    }
+    let prefix = format!("{}-goes/", tenant.own());
+    let left = tenant.stage.s3("head", &[BUCKET, &prefix])?;
+    let left: Vec<&String> = left.as_object().context("objects")?.keys().collect();
+    ensure!(left == [&theirs], "left: {left:?}");
+    // A stream that was there before isn't the operator's to delete.
+    let adopted = format!("{}-adopted", tenant.own());
+    tenant.stage.kinesis(&["create", &adopted, "1"])?;
+    tenant.ready(
+        "adopted",
+        &tenant.yaml("adopted", 1, "  deletionPolicy: Delete"),
+    )?;
+    let seen = stream(tenant, "adopted")?;
+    let owner = format!("{}/adopted", tenant.namespace);
+    ensure!(
+        seen["tags"]["stockstream.dev/owner"] == owner.as_str(),
+        "{seen:#}"
+    );
+    tenant.cluster().kubectl([
+        "delete",
+        "--namespace",
+        &tenant.namespace,
+        "stockstream/adopted",
+        "--timeout=100s",
+    ])?;
+    ensure!(
+        stream(tenant, "adopted")?["status"] == "ACTIVE",
+        "an adopted stream was deleted"
+    );
+    Ok(())
+}
+
+pub fn reshard(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready(
+        "grown",
+        &tenant.yaml("grown", 1, "  workers: {replicas: 4}"),
+    )?;
+    tenant.put("grown", &ticks(0..2))?;
+    let shards = |count: u32| json!({"spec": {"source": {"kinesis": {"mode": {"provisioned": {"shards": count}}}}}});
+    // More than double: in steps.
+    tenant.patch("grown", &shards(4))?;
+    wait_until("four open shards", PATIENCE, || {
+        Ok((stream(tenant, "grown")?["shards"] == 4).then_some(()))
+    })?;
+    tenant.has_workers("grown", 4)?;
+    tenant.put("grown", &ticks(2..4))?;
+    tenant.patch("grown", &shards(3))?;
+    wait_until("three open shards", PATIENCE, || {
+        Ok((stream(tenant, "grown")?["shards"] == 3).then_some(()))
+    })?;
+    tenant.put("grown", &ticks(4..6))?;
+    tenant.close("grown", 5)?;
+    tenant.has_rows("grown", &ticks(0..6))?;
+    let status = tenant.get(&["stockstream", "grown"])?["status"]["stream"].clone();
+    ensure!(
+        status["scalingsLeft"] == 7,
+        "1 → 2 → 4 → 3 are three of ten: {status:#}"
+    );
+    Ok(())
+}
+
+pub fn tables(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready("listed", &tenant.yaml("listed", 1, &catalog(tenant)))?;
+    let bars = table(tenant, "bars")?;
+    ensure!(
+        bars["location"] == format!("s3://{BUCKET}/{}-listed/rows/", tenant.own()),
+        "{bars:#}"
+    );
+    ensure!(bars["columns"]["avg_close"] == "double", "{bars:#}");
+    ensure!(bars["keys"] == json!(["ticker", "trade_date"]), "{bars:#}");
+    ensure!(
+        table(tenant, "bars_late")?["columns"]["data"] == "binary",
+        "late ticks"
+    );
+    ensure!(
+        table(tenant, "bars_dead_letters")?["columns"]["reason"] == "string",
+        "dead letters"
+    );
+    tenant.put("listed", &ticks(0..1))?;
+    tenant.close("listed", 0)?;
+    tenant.has_rows("listed", &ticks(0..1))?;
+    wait_until("partitions of all tickers", PATIENCE, || {
+        let found = tenant
+            .stage
+            .s3("partitions", &[&database(tenant), "bars"])?;
+        Ok(found
+            .as_array()
+            .is_some_and(|found| found.len() >= 8)
+            .then_some(()))
+    })?;
+    let more = json!({"spec": {"window": {"aggregates": [
+        {"name": "avg_close", "function": "avg", "field": "close"},
+        {"name": "last_close", "function": "last", "field": "close"},
+        {"name": "ticks", "function": "count", "field": "close"},
+    ]}}});
+    tenant.patch("listed", &more)?;
+    wait_until("the new column", PATIENCE, || {
+        Ok((table(tenant, "bars")?["columns"]["ticks"] == "bigint").then_some(()))
+    })?;
+    tenant.becomes("listed", "CatalogReady", "True TableReady")
+}
+
+pub fn no_bucket(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let lost = tenant
+        .yaml("lost", 1, "")
+        .replace(&format!("s3://{BUCKET}/"), "s3://nowhere/");
+    tenant.apply(&lost)?;
+    tenant.becomes("lost", "StorageReady", "False NoSuchBucket")?;
+    tenant.becomes("lost", "Stalled", "True NoSuchBucket")?;
+    // The stream doesn't need the bucket, and no worker is started without one.
+    tenant.becomes("lost", "StreamReady", "True Active")?;
+    tenant.becomes("lost", "WorkersAvailable", "False NotStarted")?;
+    ensure!(
+        tenant.workers("lost")?.is_empty(),
+        "workers without a bucket"
+    );
+    tenant.stage.s3("make-bucket", &["nowhere"])?;
+    tenant.becomes("lost", "Ready", "True Running")
+}

@@ -1,0 +1,170 @@
+//! What the operator looks after, and what it leaves alone.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+use stockstream_tests::{PATIENCE, wait_until};
+
+use crate::life::ticks;
+use crate::stage::Tenant;
+
+pub fn drift(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready("kept", &tenant.yaml("kept", 2, ""))?;
+    let cluster = tenant.cluster();
+    let own = ["--namespace", tenant.namespace.as_str()];
+    let kubectl = |arguments: &[&str]| cluster.kubectl(own.iter().chain(arguments));
+    // Somebody else's: an annotation, and a container that an injector put in.
+    kubectl(&["annotate", "deployment/kept-workers", "theirs=kept"])?;
+    kubectl(&["label", "service/kept-workers", "theirs=kept"])?;
+    // Ours: the Service's port, the image, the whole ConfigMap.
+    kubectl(&[
+        "patch",
+        "service",
+        "kept-workers",
+        "--type=json",
+        "--patch",
+        r#"[{"op": "replace", "path": "/spec/ports/0/port", "value": 9999}]"#,
+    ])?;
+    kubectl(&["delete", "configmap", "kept-pipeline"])?;
+    kubectl(&[
+        "patch",
+        "networkpolicy",
+        "kept-workers",
+        "--type=json",
+        "--patch",
+        r#"[{"op": "remove", "path": "/spec/ingress"}]"#,
+    ])?;
+    kubectl(&["scale", "deployment/kept-workers", "--replicas=7"])?;
+    let mut seen = json!(null);
+    wait_until("all is as it was", PATIENCE, || {
+        let Ok(config) = tenant.get(&["configmap", "kept-pipeline"]) else {
+            return Ok(None);
+        };
+        let service = tenant.get(&["service", "kept-workers"])?;
+        let policy = tenant.get(&["networkpolicy", "kept-workers"])?;
+        let deployment = tenant.get(&["deployment", "kept-workers"])?;
+        seen = json!([
+            service["spec"]["ports"],
+            policy["spec"]["ingress"],
+            deployment["spec"]["replicas"]
+        ]);
+        let is_right = service["spec"]["ports"][0]["port"] == 8080
+            && service["spec"]["ports"].as_array().map(Vec::len) == Some(1)
+            && policy["spec"]["ingress"].is_array()
+            && deployment["spec"]["replicas"] == 2
+            && config["data"]["pipeline.yaml"].is_string();
+        Ok(is_right.then_some(()))
+    })
+    .with_context(|| format!("{seen:#}"))?;
+    let deployment = tenant.get(&["deployment", "kept-workers"])?;
+    ensure!(
+        deployment["metadata"]["annotations"]["theirs"] == "kept",
+        "{deployment:#}"
+    );
+    let service = tenant.get(&["service", "kept-workers"])?;
+    ensure!(
+        service["metadata"]["labels"]["theirs"] == "kept",
+        "{service:#}"
+    );
+    tenant.becomes("kept", "Ready", "True Running")
+}
+
+pub fn prune(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready("pruned", &tenant.yaml("pruned", 1, ""))?;
+    tenant.get(&["deployment", "pruned-dashboard"])?;
+    tenant.get(&["service", "pruned-dashboard"])?;
+    tenant.patch(
+        "pruned",
+        &json!({"spec": {"dashboard": {"enabled": false}}}),
+    )?;
+    tenant
+        .cluster()
+        .wait(&tenant.namespace, "deployment/pruned-dashboard", "delete")?;
+    tenant
+        .cluster()
+        .wait(&tenant.namespace, "service/pruned-dashboard", "delete")?;
+    tenant.get(&["deployment", "pruned-workers"]).map(drop)
+}
+
+pub fn conflict(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready("older", &tenant.yaml("older", 1, ""))?;
+    // The same output, another stream and state.
+    let younger = tenant.yaml("younger", 1, "").replace(
+        &format!("{}-younger/rows", tenant.own()),
+        &format!("{}-older/rows", tenant.own()),
+    );
+    // Stamps have whole seconds; names would decide.
+    std::thread::sleep(Duration::from_millis(1_100));
+    tenant.apply(&younger)?;
+    tenant.becomes("younger", "Stalled", "True Conflict")?;
+    tenant.becomes("younger", "Ready", "False Conflict")?;
+    let objects = tenant.get(&[
+        "deployments,services,configmaps",
+        "--selector=stockstream.dev/pipeline=younger",
+    ])?;
+    ensure!(
+        objects["items"].as_array().is_some_and(Vec::is_empty),
+        "{objects:#}"
+    );
+    let stream = tenant
+        .stage
+        .kinesis(&["describe", &format!("{}-younger", tenant.own())])?;
+    ensure!(stream == json!({}), "a stream was made: {stream}");
+    tenant.becomes("older", "Ready", "True Running")?;
+    // Once the older one is gone, the younger one has it.
+    tenant.cluster().kubectl([
+        "delete",
+        "--namespace",
+        &tenant.namespace,
+        "stockstream/older",
+    ])?;
+    tenant.becomes("younger", "Ready", "True Running")
+}
+
+/// Its status was written and its objects applied: from then on nothing, whatever the workers tell.
+pub fn idle(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready(
+        "idle",
+        &tenant.yaml(
+            "idle",
+            1,
+            "  workers: {replicas: 1}\n  dashboard: {enabled: false}",
+        ),
+    )?;
+    tenant.put("idle", &ticks(0..1))?;
+    let version = || -> anyhow::Result<String> {
+        let resource = tenant.get(&["stockstream", "idle"])?;
+        Ok(resource["metadata"]["resourceVersion"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    };
+    let deployment = || -> anyhow::Result<String> {
+        let found = tenant.get(&["deployment", "idle-workers", "--show-managed-fields"])?;
+        let fields = found["metadata"]["managedFields"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let ours = fields
+            .iter()
+            .find(|field| field["manager"] == "stockstream-operator");
+        Ok(ours.map_or_else(String::new, |ours| ours["time"].to_string()))
+    };
+    // Until the status has settled.
+    let mut before = (String::new(), String::new());
+    wait_until("a status that stays", PATIENCE, || {
+        let now = (version()?, deployment()?);
+        let is_same = now == before;
+        before = now;
+        std::thread::sleep(Duration::from_secs(12));
+        Ok(is_same.then_some(()))
+    })?;
+    std::thread::sleep(Duration::from_secs(15));
+    let after = (version()?, deployment()?);
+    ensure!(
+        before == after,
+        "written or applied again: {before:?}, {after:?}"
+    );
+    Ok(())
+}
