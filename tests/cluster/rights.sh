@@ -11,7 +11,7 @@ unshare --mount --net --pid --fork --mount-proc true 2>/dev/null ||
     die "cluster: root may not make namespaces here (unshare --mount --net --pid failed).
 In a container it needs CAP_SYS_ADMIN and CAP_NET_ADMIN and no filter of system calls: docker run --privileged"
 for group in $(cgroups); do
-    mkdir -p "$group" 2>/dev/null && rmdir "$group" 2>/dev/null || [ -d "$group" ] ||
+    { mkdir "$group-$$" && rmdir "$group-$$"; } 2>/dev/null ||
         die "cluster: no cgroup can be made in $(dirname "$group"): it must be writable (docker run --privileged)"
 done
 # A socket's path has at most 108 bytes.
