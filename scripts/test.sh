@@ -39,6 +39,7 @@ suites_environment() {
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
     export STOCKSTREAM_PYTHON=$venv/bin/python
     export STOCKSTREAM_NODE=$node_packages/node
+    export STOCKSTREAM_HELM=${kube-}/bin/helm
     STOCKSTREAM_CHROMIUM=$(browser)
     export STOCKSTREAM_CHROMIUM STOCKSTREAM_PLAYWRIGHT=$node_packages/node_modules/playwright-core/index.mjs
     export STOCKSTREAM_KINESIS_LOCAL=$node_packages/node_modules/kinesis-local/main.js
