@@ -1,10 +1,10 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client fuzz web screenshot
+.PHONY: help demo rows build test suite e2e cluster-up cluster-shell cluster-down fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client fuzz web screenshot
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 demo: ## Set up, build, and run the main job: real bars in, one-minute rows out
 	@scripts/demo.sh
@@ -21,6 +21,20 @@ test: ## Set up and run every check and test, as CI does
 
 suite: ## Build and run one suite: make suite SUITE=readme [ARGS=--nocapture]
 	@scripts/test.sh suite '$(SUITE)' $(ARGS)
+
+e2e: ## The suite on a real Kubernetes, which it starts and ends: make e2e [ARGS="--nocapture NAME"]
+	@scripts/test.sh suite e2e $(ARGS)
+
+cluster-up: ## Start a Kubernetes of one node to try things on; it says how to use it
+	@scripts/setup.sh cluster
+	@tests/cluster/up.sh
+	@tests/cluster/usage.sh
+
+cluster-shell: ## A shell in that cluster's network, with kubectl and helm
+	@tests/cluster/enter.sh "$${SHELL:-bash}"
+
+cluster-down: ## End that cluster; nothing of it stays
+	@tests/cluster/down.sh
 
 fmt: ## Format the code
 	@. scripts/env.sh && cargo fmt --all
@@ -95,4 +109,4 @@ advisories: ## Check the dependencies for known vulnerabilities (needs the inter
 	@. scripts/env.sh && cargo deny --workspace --all-features check advisories
 
 clean-cache: ## Remove what this project built and installed below $STOCKSTREAM_CACHE
-	@. scripts/env.sh && rm -rf "$$STOCKSTREAM_CACHE"/{target,tools,venv-*,node-*,web-*} && echo "removed below $$STOCKSTREAM_CACHE"
+	@. scripts/env.sh && rm -rf "$$STOCKSTREAM_CACHE"/{target,tools,venv-*,node-*,web-*,kube-*} && echo "removed below $$STOCKSTREAM_CACHE"

