@@ -92,7 +92,7 @@ chaos: ## Real workers, a real S3 server and a fault proxy: kills, pauses, split
 fuzz: ## Look for bytes that the faster parsers take and the strict ones don't: [SECONDS=60] [TARGET=ticks|replies] [REPLAY=FILE]
 	@scripts/fuzz.sh --target '$(TARGET)' --seconds '$(SECONDS)' --replay '$(REPLAY)'
 
-generate: ## Write the CRD, the editors' schema and docs/stockstream.md from the types
+generate: ## Write the CRD, its template in the chart, the editors' schema and docs/stockstream.md from the types
 	@. scripts/env.sh && cargo build --quiet --workspace --bin generate && "$$CARGO_TARGET_DIR/debug/generate"
 
 check-generated: ## Fail when a generated file is stale

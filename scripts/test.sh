@@ -40,6 +40,7 @@ suites_environment() {
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
     export STOCKSTREAM_PYTHON=$venv/bin/python
     export STOCKSTREAM_NODE=$node_packages/node
+    export STOCKSTREAM_HELM=$kube/bin/helm
     STOCKSTREAM_CHROMIUM=$(browser)
     export STOCKSTREAM_CHROMIUM STOCKSTREAM_PLAYWRIGHT=$node_packages/node_modules/playwright-core/index.mjs
     export STOCKSTREAM_KINESIS_LOCAL=$node_packages/node_modules/kinesis-local/main.js
@@ -50,9 +51,9 @@ suites_environment() {
     export STOCKSTREAM_MOTO STOCKSTREAM_MINISTACK STOCKSTREAM_SEAWEEDFS STOCKSTREAM_MICROBURST
 }
 
-# Most suites need neither root nor the minutes that Kubernetes takes to build.
+# Most suites need neither root nor the minutes that Kubernetes and Helm take to build.
 needs_cluster() {
-    grep --quiet --recursive --no-messages 'stockstream_tests::cluster' "tests/tests/$1.rs" "tests/tests/$1"
+    grep --quiet --recursive --no-messages -E 'stockstream_tests::cluster|helm\(\)' "tests/tests/$1.rs" "tests/tests/$1"
 }
 
 all() {

@@ -1,4 +1,4 @@
-//! The files that are generated from the types: CRD, editors' schema and reference page.
+//! The files that are generated from the types: CRD, its template in the Helm chart, editors' schema and reference page.
 //!
 //! Owns their text and where they lie in the repository. Only the generator binary writes them.
 
@@ -31,10 +31,15 @@ pub fn generated_files() -> Result<Vec<GeneratedFile>, Box<dyn std::error::Error
     let crd = serde_saphyr::to_string(schema::definition())?;
     let mut editor = serde_json::to_string_pretty(&schema::editor_schema())?;
     editor.push('\n');
+    let template = chart_template(&crd).ok_or("the CRD has no metadata")?;
     Ok(vec![
         GeneratedFile {
             path: "crds/generated/stockstreams.stockstream.dev.yaml",
             text: format!("{NOTE}{crd}"),
+        },
+        GeneratedFile {
+            path: "charts/stockstream/templates/crds/stockstreams.stockstream.dev.yaml",
+            text: template,
         },
         GeneratedFile {
             path: "crds/generated/stockstream.schema.json",
@@ -45,6 +50,25 @@ pub fn generated_files() -> Result<Vec<GeneratedFile>, Box<dyn std::error::Error
             text: page(),
         },
     ])
+}
+
+/// The CRD as a template of the Helm chart: installed and kept as the chart's values say. `None` when it has no metadata.
+fn chart_template(crd: &str) -> Option<String> {
+    const BEGIN: &str = "{{- /* Generated from crds/src/spec by `make generate`. Do not edit. */}}
+{{- if .Values.crds.install }}
+";
+    const METADATA: &str = "
+metadata:
+  {{- if .Values.crds.keep }}
+  annotations:
+    helm.sh/resource-policy: keep
+  {{- end }}
+";
+    const END: &str = "{{- end }}\n";
+    // Two braces in a description begin no action of Helm's.
+    let crd = crd.replace("{{", "{{ \"{{\" }}");
+    let (head, rest) = crd.split_once("\nmetadata:\n")?;
+    Some([BEGIN, head, METADATA, rest, END].concat())
 }
 
 /// The reference page.

@@ -45,7 +45,7 @@ fn the_generator_writes_what_is_stale_and_checks_without_writing() {
     };
     let (success, text) = run(&["--check"]);
     assert!(
-        !success && text.matches("make generate").count() == 3,
+        !success && text.matches("make generate").count() == 4,
         "{text}"
     );
     assert!(std::fs::read_dir(root.path()).unwrap().next().is_none());
@@ -58,6 +58,27 @@ fn the_generator_writes_what_is_stale_and_checks_without_writing() {
         );
     }
     assert!(!run(&["--chek"]).0);
+}
+
+/// Helm gives back the CRD itself, with an annotation more (`tests/tests/chart.rs` asks Helm).
+#[test]
+fn the_charts_template_is_the_crd_within_actions() {
+    let files = generated_files().unwrap();
+    let text = |part: &str| {
+        let file = files.iter().find(|file| file.path.starts_with(part));
+        file.unwrap().text.as_str()
+    };
+    let (template, crd) = (text("charts/"), text("crds/generated/stockstreams"));
+    let rendered = template.replace("{{ \"{{\" }}", "{\u{0}{");
+    let plain: Vec<&str> = rendered
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("{{-"))
+        .filter(|line| *line != "  annotations:" && !line.contains("helm.sh/resource-policy"))
+        .collect();
+    let plain = plain.join("\n").replace('\u{0}', "");
+    let (_, crd) = crd.split_once('\n').unwrap();
+    assert!(plain == crd.trim_end(), "the template isn't the CRD");
+    assert!(template.contains("\n    helm.sh/resource-policy: keep\n"));
 }
 
 #[test]

@@ -71,6 +71,23 @@ impl Binary {
     }
 }
 
+/// The Helm that was built for the tests' clusters, from the repository's root. It asks no cluster, and knows nothing of this
+/// person's settings.
+///
+/// # Errors
+/// When the environment doesn't name it, or it isn't there.
+pub fn helm() -> anyhow::Result<Command> {
+    let mut command = Command::new(file_from_environment("STOCKSTREAM_HELM")?);
+    command.current_dir(repository());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("HELM_") {
+            command.env_remove(name);
+        }
+    }
+    command.env("KUBECONFIG", "/dev/null");
+    Ok(command)
+}
+
 /// The root of the tree these suites belong to: cargo says so when it runs them, for what it runs may have been compiled
 /// for another checkout of the same sources.
 #[must_use]
