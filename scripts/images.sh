@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the images of worker and operator without a container engine: scripts/images.sh [--tag TAG] [--profile dev|release]
 #
-# Each is an OCI archive of one layer in $STOCKSTREAM_CACHE/images, as the last stages of the Dockerfile make it: the static
+# Each is an OCI archive of one layer in $CARGO_TARGET_DIR/checkouts/…/images, as the last stages of the Dockerfile make it: the static
 # binary and the certificates of the authorities that AWS is known by. The same sources give the same bytes.
 set -euo pipefail
 . "$(dirname "$0")/env.sh"
@@ -26,16 +26,19 @@ case $profile in
     *) die "images: profile $profile is neither dev nor release" ;;
 esac
 
-images=$STOCKSTREAM_CACHE/images
+images=$built/images
 mkdir -p "$images"
 work=$(mktemp -d "$STOCKSTREAM_CACHE/build-XXXXXX")
 trap 'rm -rf "$work"' EXIT
 # Mozilla's list, as the AWS SDK for Python brings it, in the version that is pinned for the tests.
 certificates=$("$venv/bin/python" -c 'import botocore, os; print(os.path.join(os.path.dirname(botocore.__file__), "cacert.pem"))')
 for program in stockstream stockstream-operator; do
+    archive=$images/$program-$tag.tar
+    # What was made of this very binary is as good.
+    if [ "$archive" -nt "$binaries/$program" ] && [ "$archive" -nt "$root/tests/cluster/image.py" ]; then continue; fi
     strip -o "$work/$program" "$binaries/$program"
-    "$venv/bin/python" tests/cluster/image.py "stockstream.dev/$program:$tag" "$images/$program.tar" "/$program" \
+    "$venv/bin/python" tests/cluster/image.py "stockstream.dev/$program:$tag" "$archive" "/$program" \
         "$work/$program" "$certificates=etc/ssl/certs/ca-certificates.crt"
-    printf '%s: %s MB compressed: stockstream.dev/%s:%s\n' "$images/$program.tar" \
-        "$(($(stat -c %s "$images/$program.tar") / 1000000))" "$program" "$tag"
+    printf '%s: %s MB compressed: stockstream.dev/%s:%s\n' "$archive" \
+        "$(($(stat -c %s "$archive") / 1000000))" "$program" "$tag"
 done

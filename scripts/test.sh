@@ -37,6 +37,7 @@ no_place() {
 
 suites_environment() {
     export STOCKSTREAM_BIN=$built/product/stockstream STOCKSTREAM_OPERATOR_BIN=$built/product/stockstream-operator
+    export STOCKSTREAM_IMAGES=$built/images
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
     export STOCKSTREAM_PYTHON=$venv/bin/python
     export STOCKSTREAM_NODE=$node_packages/node
@@ -56,6 +57,10 @@ needs_cluster() {
     grep --quiet --recursive --no-messages -E 'stockstream_tests::cluster|helm\(\)' "tests/tests/$1.rs" "tests/tests/$1"
 }
 
+needs_images() {
+    grep --quiet --recursive --no-messages STOCKSTREAM_IMAGES "tests/tests/$1.rs" "tests/tests/$1"
+}
+
 all() {
     part "set-up" scripts/setup.sh test
     part "set-up of a cluster" scripts/setup.sh cluster
@@ -69,6 +74,7 @@ all() {
     part "lint with failpoints" cargo clippy --workspace --all-targets --features stockstream/failpoints -- -D warnings
     part "build" scripts/build.sh suites
     part "no failpoints in the product" without_failpoints
+    part "images" scripts/images.sh
     part "unit, property and doc tests" cargo test --workspace --exclude stockstream-tests
     suites_environment
     local suite
@@ -100,6 +106,7 @@ case ${1-} in
         scripts/setup.sh test
         ! needs_cluster "$2" || scripts/setup.sh cluster
         scripts/build.sh suites
+        ! needs_images "$2" || scripts/images.sh
         suites_environment
         cargo test --workspace --test "$2" -- "${@:3}"
         ;;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -16,10 +17,14 @@ use crate::aws;
 use crate::aws::glue::Catalogs;
 use crate::aws::kinesis::Streams;
 use crate::aws::storage::Buckets;
+use crate::kinds::Kind;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::settings::PodSettings;
 use crate::workers::Workers;
+
+/// The first lists of pods and Deployments are waited for so long.
+const SEEN_WITHIN: Duration = Duration::from_secs(5);
 
 /// What every reconcile has at hand.
 pub struct Context {
@@ -56,6 +61,30 @@ impl Context {
     pub fn forget(&self, uid: &str) {
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.remove(uid);
+    }
+
+    /// True once pods and Deployments have been listed: from then on, one that isn't known isn't there.
+    pub async fn has_seen_pods(&self) -> bool {
+        let seen = async {
+            self.pods.wait_until_ready().await?;
+            match self.owned.get(&Kind::Deployment) {
+                Some(deployments) => deployments.wait_until_ready().await,
+                None => Ok(()),
+            }
+        };
+        matches!(tokio::time::timeout(SEEN_WITHIN, seen).await, Ok(Ok(())))
+    }
+
+    /// Forgets pipelines that are there no more.
+    pub fn forget_gone(&self) {
+        let known: Vec<String> = self
+            .pipelines
+            .state()
+            .iter()
+            .filter_map(|resource| resource.metadata.uid.clone())
+            .collect();
+        let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
+        memories.retain(|uid, _| known.contains(uid));
     }
 
     /// The API of StockStreams in a namespace.

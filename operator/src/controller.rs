@@ -84,14 +84,19 @@ where
     });
     controller
         .graceful_shutdown_on(stop)
-        .run(timed, on_error, context)
-        .for_each(|done| async move {
-            match done {
-                // Told by `on_error`.
-                Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
-                // Deleted before its turn came.
-                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => tracing::warn!(event = "watch_failed", error = %chain(&error)),
+        .run(timed, on_error, context.clone())
+        .for_each(|done| {
+            let context = context.clone();
+            async move {
+                match done {
+                    // Told by `on_error`.
+                    Ok(_) | Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                    // Deleted before its turn came.
+                    Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {
+                        context.forget_gone()
+                    }
+                    Err(error) => tracing::warn!(event = "watch_failed", error = %chain(&error)),
+                }
             }
         })
         .await;

@@ -25,24 +25,49 @@ pub async fn transitions(
             true => EventType::Warning,
             false => EventType::Normal,
         };
-        publish(context, resource, kind, &change.reason, change.note).await;
+        publish(
+            context,
+            resource,
+            kind,
+            &change.kind,
+            &change.reason,
+            change.note,
+        )
+        .await;
     }
 }
 
 /// Tells a step that was taken.
 pub async fn step(context: &Context, resource: &StockStream, reason: &str, note: String) {
-    publish(context, resource, EventType::Normal, reason, note).await;
+    publish(
+        context,
+        resource,
+        EventType::Normal,
+        "Provision",
+        reason,
+        note,
+    )
+    .await;
 }
 
 /// Tells what somebody should look at.
 pub async fn warning(context: &Context, resource: &StockStream, reason: &str, note: String) {
-    publish(context, resource, EventType::Warning, reason, note).await;
+    publish(
+        context,
+        resource,
+        EventType::Warning,
+        "Reconcile",
+        reason,
+        note,
+    )
+    .await;
 }
 
 async fn publish(
     context: &Context,
     resource: &StockStream,
     kind: EventType,
+    action: &str,
     reason: &str,
     note: String,
 ) {
@@ -62,7 +87,8 @@ async fn publish(
         type_: kind,
         reason: reason.to_owned(),
         note: Some(shortened(note)),
-        action: "Reconcile".to_owned(),
+        // Part of what tells events apart: conditions of the same reason are events of their own.
+        action: action.to_owned(),
         secondary: None,
     };
     let reference = resource.object_ref(&());

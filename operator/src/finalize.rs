@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use serde_json::json;
+use stockstream_crds::spec::DeletionPolicy;
 use stockstream_crds::{Pipeline, StockStream};
 
 use crate::apply;
@@ -68,6 +69,10 @@ pub async fn finalize(
             return blocked(resource, context, &message).await;
         }
     };
+    // It was said otherwise after the finalizer had been set, and before anybody took it away.
+    if pipeline.deletion_policy() != DeletionPolicy::Delete {
+        return release(resource, context).await;
+    }
     if !workers_are_gone(&pipeline, context).await? {
         return Ok(Action::requeue(GOING_AGAIN));
     }
@@ -84,6 +89,10 @@ pub async fn finalize(
 
 /// Asks the Deployments to go; whether no pod is left. Workers seal and publish before they end.
 async fn workers_are_gone(pipeline: &Pipeline, context: &Context) -> Result<bool, ReconcileError> {
+    // What hasn't been looked at yet isn't gone.
+    if !context.has_seen_pods().await {
+        return Ok(false);
+    }
     let names = [
         names::workers(pipeline.name()),
         names::dashboard(pipeline.name()),
@@ -108,7 +117,8 @@ async fn workers_are_gone(pipeline: &Pipeline, context: &Context) -> Result<bool
 /// What is in AWS; whether all has gone.
 async fn delete(pipeline: &Pipeline, owner: &Owner, context: &Context) -> Result<bool, AwsError> {
     let buckets = context.aws.of(region(pipeline)).await.buckets;
-    if let Some(id) = buckets.state_id(&places(pipeline)).await?
+    let name = (pipeline.namespace(), pipeline.name());
+    if let Some(id) = buckets.state_id(&places(pipeline), name).await?
         && !buckets
             .delete_data(&places(pipeline), &id, DELETE_FOR)
             .await?

@@ -12,7 +12,7 @@ use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Client;
 use kube::api::{Api, ObjectMeta, PostParams};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 /// The Lease's name.
 pub const LEASE: &str = "stockstream-operator";
@@ -103,16 +103,18 @@ impl Candidate {
     pub async fn hold(&self) -> LeaderError {
         let mut renewed = Instant::now();
         loop {
-            sleep(RENEW).await;
-            let renewal = tokio::time::timeout(RENEW, self.renew()).await;
-            match renewal {
-                Ok(Ok(true)) => renewed = Instant::now(),
+            let give_up = renewed + GIVE_UP;
+            sleep_until((Instant::now() + RENEW).min(give_up)).await;
+            // What counts is when it was asked for: the answer may come late.
+            let asked = Instant::now();
+            match timeout_at(give_up, self.renew()).await {
+                Ok(Ok(true)) => renewed = asked,
                 Ok(Ok(false)) => break, // another one has it
-                Ok(Err(error)) => tracing::warn!(event = "lease_not_renewed", %error),
-                Err(_) => tracing::warn!(event = "lease_not_renewed", error = "no answer in time"),
-            }
-            if renewed.elapsed() > GIVE_UP {
-                break;
+                Ok(Err(error)) if Instant::now() < give_up => {
+                    tracing::warn!(event = "lease_not_renewed", %error);
+                    sleep_until((Instant::now() + LOOK).min(give_up)).await;
+                }
+                Ok(Err(_)) | Err(_) => break,
             }
         }
         LeaderError::Lost {

@@ -15,7 +15,7 @@ use stockstream_operator::policy;
 use stockstream_operator::serve::{Health, serve};
 use stockstream_operator::settings::PodSettings;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -85,12 +85,18 @@ async fn operate(args: RunArgs) -> anyhow::Result<()> {
     };
 
     let health = Health::default();
-    let serving = tokio::spawn(serve(args.listen, health.clone(), stop()));
+    // It answers until the work is done: Kubernetes asks whether this process lives while it finishes what it has begun.
+    let (worked, done) = oneshot::channel::<()>();
+    let answered = async {
+        let _ = done.await;
+    };
+    let serving = tokio::spawn(serve(args.listen, health.clone(), answered));
     let work = work(args, health, stop.clone());
     tokio::select! {
         done = work => done?,
         served = serving => served.context("the HTTP server broke off")??,
     }
+    drop(worked);
     tracing::info!(event = "stopped");
     Ok(())
 }

@@ -24,6 +24,9 @@ const FAILING_AGAIN: Duration = Duration::from_secs(2);
 /// And at last.
 const FAILING_AT_MOST: Duration = Duration::from_secs(120);
 
+/// Failures in a row after which what was ready counts as not ready.
+const TOLD_AFTER: u32 = 3;
+
 /// A look and when it is to be taken again.
 #[derive(Clone, Debug)]
 pub struct Look<T> {
@@ -60,7 +63,11 @@ impl Stands for CatalogLook {
 
 impl<T: Stands> Look<T> {
     /// A look that was taken now, for this generation of the spec.
-    pub fn new(found: T, generation: i64, before: Option<&Self>, now: Instant) -> Self {
+    /// What was ready and can't be told just now stays as it was for a few looks: a throttled call is no news.
+    pub fn new(found: T, generation: i64, before: Option<&Self>, now: Instant) -> Self
+    where
+        T: Clone,
+    {
         let failures = match found.standing().state {
             State::Failing => before.map_or(0, |before| before.failures).saturating_add(1),
             _ => 0,
@@ -71,8 +78,14 @@ impl<T: Stands> Look<T> {
             State::Stuck => STUCK_AGAIN,
             State::Failing => backed_off(failures),
         };
+        let kept = before.filter(|before| {
+            failures > 0
+                && failures < TOLD_AFTER
+                && before.generation == generation
+                && before.found.standing().state == State::Ready
+        });
         Self {
-            found,
+            found: kept.map_or(found, |before| before.found.clone()),
             generation,
             due: now + wait,
             failures,
@@ -109,6 +122,8 @@ pub struct Memory {
     pub storage: Option<Look<Standing>>,
     /// Changes of the number of shards that this operator asked for and the status may not show yet.
     pub scalings: Vec<Timestamp>,
+    /// True when this operator made the stream. Its tags may be seen a moment later.
+    pub made_stream: bool,
     /// Ticks over all shards, and when that was told.
     pub ticks: Option<(u64, Instant)>,
     /// How often in a row the workers' answers changed nothing.

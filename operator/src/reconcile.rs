@@ -294,7 +294,11 @@ fn validate(resource: &StockStream, context: &Context) -> Result<Pipeline, Refus
         .pipelines
         .state()
         .iter()
-        .filter(|other| other.metadata.deletion_timestamp.is_none())
+        // One that is being deleted has what it has until all of it is gone.
+        .filter(|other| {
+            other.metadata.deletion_timestamp.is_none()
+                || other.finalizers().iter().any(|own| own == names::FINALIZER)
+        })
         .filter_map(|other| Some(claimant(other, Pipeline::from_resource(other).ok()?)))
         .collect();
     match conflict(&own, &others) {
@@ -371,10 +375,13 @@ async fn provision(
         .as_ref()
         .is_some_and(|look| look.holds(generation, now));
     let scalings = memory.scalings.clone();
+    let made_stream = memory.made_stream;
     let stream = async {
         let kinesis = pipeline.kinesis().filter(|_| !holds_stream)?;
         let clients = context.aws.of(&kinesis.region).await;
-        let look = clients.streams.reconcile(kinesis, owner, &scalings, wall);
+        let look = clients
+            .streams
+            .reconcile(kinesis, owner, made_stream, &scalings, wall);
         Some(look.await)
     };
     let catalog = async {
@@ -388,7 +395,12 @@ async fn provision(
             return None;
         }
         let clients = context.aws.of(region(pipeline)).await;
-        Some(clients.buckets.look(&places(pipeline)).await)
+        Some(
+            clients
+                .buckets
+                .look(&places(pipeline), pipeline.encryption())
+                .await,
+        )
     };
     let (stream, catalog, storage) = tokio::join!(stream, catalog, storage);
     let now = Instant::now();
@@ -405,6 +417,10 @@ async fn provision(
     }
     if let Some(found) = storage {
         memory.storage = Some(Look::new(found, generation, memory.storage.as_ref(), now));
+    }
+    if let Some(look) = &memory.stream {
+        let mut done = look.found.standing.done.iter();
+        memory.made_stream |= done.any(|(reason, _)| *reason == "StreamCreated");
     }
 }
 
@@ -433,8 +449,10 @@ async fn announce(resource: &StockStream, context: &Context, memory: &mut Memory
     if let Some(look) = &mut memory.catalog {
         done.append(&mut look.found.standing.done);
     }
-    for (reason, note) in done {
-        events::step(context, resource, reason, note).await;
+    // Steps of one kind are one event: Kubernetes would make a series of them that shows the first only.
+    for steps in done.chunk_by(|(a, _), (b, _)| a == b) {
+        let notes: Vec<&str> = steps.iter().map(|(_, note)| note.as_str()).collect();
+        events::step(context, resource, steps[0].0, notes.join("; ")).await;
     }
 }
 

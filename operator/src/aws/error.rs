@@ -62,7 +62,13 @@ impl AwsError {
         Self {
             call,
             target: target.to_owned(),
-            kind: kind(code),
+            kind: match (kind(code), call) {
+                // What only looks has no quota but its rate.
+                (AwsErrorKind::Limit, Call::DescribeStreamSummary | Call::ListTagsForStream) => {
+                    AwsErrorKind::Throttled
+                }
+                (kind, _) => kind,
+            },
             detail: detail.chars().take(MAX_DETAIL_CHARS).collect(),
         }
     }

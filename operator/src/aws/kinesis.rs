@@ -1,6 +1,6 @@
 //! Looking at a pipeline's stream, and taking the plan's step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::{EncryptionType, ScalingType, StreamMode, StreamModeDetails};
@@ -38,11 +38,13 @@ impl Streams {
         Self { client }
     }
 
-    /// Looks, and takes steps until there is nothing to do or something to wait for.
+    /// Looks, and takes steps until there is nothing to do or something to wait for. `is_made`: the operator made the stream
+    /// before, whatever its tags say.
     pub async fn reconcile(
         &self,
         wish: &KinesisSettings,
         owner: &Owner,
+        is_made: bool,
         scalings: &[Timestamp],
         now: Timestamp,
     ) -> StreamLook {
@@ -65,9 +67,12 @@ impl Streams {
                 look.settle(standing);
                 return look;
             }
-            match self.take(wish, owner, &step).await {
+            let is_made = is_made || look.has_made();
+            match self.take(wish, owner, is_made, &step).await {
                 Ok(()) => {
-                    look.standing.done.push(told(wish, &step));
+                    if !(is_made && step == Step::Tag) {
+                        look.standing.done.push(told(wish, &step));
+                    }
                     if matches!(step, Step::SetShards(_)) {
                         look.scaled.push(now);
                         scalings.push(now);
@@ -151,6 +156,7 @@ impl Streams {
         &self,
         wish: &KinesisSettings,
         owner: &Owner,
+        is_made: bool,
         step: &Step,
     ) -> Result<(), AwsError> {
         let name = wish.stream_name.as_str();
@@ -176,10 +182,14 @@ impl Streams {
                     .map_err(|error| AwsError::of(Call::CreateStream, name, &error))?;
             }
             Step::Tag => {
+                let mut tags = HashMap::from([(OWNER_TAG.to_owned(), owner.name.clone())]);
+                if is_made {
+                    tags.insert(MADE_FOR_TAG.to_owned(), owner.uid.clone());
+                }
                 client
                     .add_tags_to_stream()
                     .stream_name(name)
-                    .tags(OWNER_TAG, &owner.name)
+                    .set_tags(Some(tags))
                     .send()
                     .await
                     .map_err(|error| AwsError::of(Call::AddTagsToStream, name, &error))?;
@@ -282,6 +292,11 @@ impl Streams {
 }
 
 impl StreamLook {
+    fn has_made(&self) -> bool {
+        let mut done = self.standing.done.iter();
+        done.any(|(reason, _)| *reason == "StreamCreated")
+    }
+
     fn settle(&mut self, standing: Standing) {
         let done = std::mem::take(&mut self.standing.done);
         self.standing = Standing { done, ..standing };

@@ -8,9 +8,12 @@ use std::time::Duration;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::ProvideErrorMetadata;
 use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{BucketVersioningStatus, ExpirationStatus};
+use aws_sdk_s3::types::{
+    BucketVersioningStatus, Delete, ExpirationStatus, ObjectIdentifier, ServerSideEncryption,
+};
 use aws_types::SdkConfig;
 use stockstream_crds::Pipeline;
+use stockstream_crds::pipeline::ObjectEncryption;
 
 use super::calls::Call;
 use super::error::{AwsError, AwsErrorKind};
@@ -18,6 +21,9 @@ use super::{Standing, State};
 
 /// The field of the state.
 const STATE: &str = "spec.state.path";
+
+/// Says, below the path of the state, whose it is.
+const DOCUMENT: &str = "pipeline.json";
 
 /// Says, below the path of rows, whose they are.
 const OWNER_MARK: &str = "_stockstream.json";
@@ -27,6 +33,11 @@ const OWNER_MARK: &str = "_stockstream.json";
 struct StateDocument {
     #[serde(rename = "stateId")]
     state_id: String,
+    /// Of `pipeline.json`.
+    #[serde(default)]
+    namespace: String,
+    #[serde(default)]
+    name: String,
 }
 
 /// What the probe creates, below the path; readers of Hive layouts skip such names, and workers use the same folder.
@@ -89,10 +100,10 @@ impl Buckets {
     }
 
     /// Looks at every place. The first trouble is the standing; advice comes with a good one.
-    pub async fn look(&self, places: &[Place]) -> Standing {
+    pub async fn look(&self, places: &[Place], encryption: Option<&ObjectEncryption>) -> Standing {
         let mut advice: Vec<String> = Vec::new();
         for place in places {
-            if let Err(standing) = self.probe(place).await {
+            if let Err(standing) = self.probe(place, encryption).await {
                 return standing;
             }
         }
@@ -117,7 +128,21 @@ impl Buckets {
     }
 
     /// A create, and another that must fail: the only conditional write that workers rely on.
-    async fn probe(&self, place: &Place) -> Result<(), Standing> {
+    /// Encrypted as the workers' objects are: a bucket may refuse others.
+    async fn probe(
+        &self,
+        place: &Place,
+        encryption: Option<&ObjectEncryption>,
+    ) -> Result<(), Standing> {
+        let (kind, key_id, bucket_key) = match encryption {
+            None => (None, None, None),
+            Some(ObjectEncryption::SseS3) => (Some(ServerSideEncryption::Aes256), None, None),
+            Some(ObjectEncryption::SseKms { key_id, bucket_key }) => (
+                Some(ServerSideEncryption::AwsKms),
+                key_id.clone(),
+                *bucket_key,
+            ),
+        };
         let key = format!("{}{PROBE}", place.prefix);
         let target = format!("s3://{}/{key}", place.bucket);
         let mut refused = 0;
@@ -128,6 +153,9 @@ impl Buckets {
                 .bucket(&place.bucket)
                 .key(&key)
                 .if_none_match("*")
+                .set_server_side_encryption(kind.clone())
+                .set_ssekms_key_id(key_id.clone())
+                .set_bucket_key_enabled(bucket_key)
                 .body(ByteStream::from_static(
                     b"A probe by stockstream-operator. It may be deleted.\n",
                 ))
@@ -148,6 +176,16 @@ impl Buckets {
                         ));
                     }
                     Some("NotImplemented") => return Err(unsound(place)),
+                    Some("PermanentRedirect" | "AuthorizationHeaderMalformed") => {
+                        return Err(Standing::new(
+                            State::Stuck,
+                            "WrongRegion",
+                            format!(
+                                "{}: the bucket {} lies in another region than the stream: name one of the stream's region",
+                                place.field, place.bucket
+                            ),
+                        ));
+                    }
                     _ => {
                         let error = AwsError::of(Call::PutObject, &target, &error);
                         let standing = error.standing();
@@ -212,19 +250,27 @@ impl Buckets {
         advice
     }
 
-    /// The id of the state that lies at the pipeline's state path; `None` when no worker ever wrote there.
+    /// The id of the state that lies at the pipeline's state path; `None` when no worker ever wrote there, or that of another
+    /// pipeline did, whose data isn't ours to delete.
     ///
     /// # Errors
     /// When it couldn't be read.
-    pub async fn state_id(&self, places: &[Place]) -> Result<Option<String>, AwsError> {
+    pub async fn state_id(
+        &self,
+        places: &[Place],
+        (namespace, name): (&str, &str),
+    ) -> Result<Option<String>, AwsError> {
         let Some(place) = places.iter().find(|place| place.field == STATE) else {
             return Ok(None);
         };
-        self.read_id(place, "pipeline.json").await
+        let document = self.read(place, DOCUMENT).await?;
+        Ok(document
+            .filter(|document| document.namespace == namespace && document.name == name)
+            .map(|document| document.state_id))
     }
 
-    /// The state id in a document of a worker; `None` when there is no such document.
-    async fn read_id(&self, place: &Place, name: &str) -> Result<Option<String>, AwsError> {
+    /// A document of a worker; `None` when there is none.
+    async fn read(&self, place: &Place, name: &str) -> Result<Option<StateDocument>, AwsError> {
         let key = format!("{}{name}", place.prefix);
         let target = format!("s3://{}/{key}", place.bucket);
         let found = self
@@ -250,9 +296,9 @@ impl Buckets {
         let bytes = body
             .map_err(|error| unreadable(error.to_string()))?
             .into_bytes();
-        let document: StateDocument =
+        let document =
             serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
-        Ok(Some(document.state_id))
+        Ok(Some(document))
     }
 
     /// Deletes what the pipeline's workers wrote, within the time: rows, rejects and probes by the name that the state's id
@@ -268,21 +314,29 @@ impl Buckets {
     ) -> Result<bool, AwsError> {
         let begun = tokio::time::Instant::now();
         let mine = format!("{state_id}-");
-        // The state goes last: with it, what is left of the rest is still known to be ours.
-        let others = places.iter().filter(|place| place.field != STATE);
-        let state = places.iter().filter(|place| place.field == STATE);
-        for place in others.chain(state) {
+        for place in places.iter().filter(|place| place.field != STATE) {
             let left = within.saturating_sub(begun.elapsed());
-            let owned = place.field != STATE
-                && self.read_id(place, OWNER_MARK).await?.as_deref() == Some(state_id);
+            let mark = self.read(place, OWNER_MARK).await?;
+            let is_marked = mark.is_some_and(|mark| mark.state_id == state_id);
             let is_ours = |name: &str| {
                 let file = name.rsplit('/').next().unwrap_or(name);
-                place.field == STATE
-                    || file.starts_with(&mine)
-                    || (owned && name == OWNER_MARK)
+                file.starts_with(&mine)
+                    || (is_marked && name == OWNER_MARK)
                     || name.starts_with("_stockstream-probe/")
             };
             if !self.delete_below(place, left, is_ours).await? {
+                return Ok(false);
+            }
+        }
+        // The state goes after them, and last the document that names it: while something is left, it is known whose it is.
+        let rest = |name: &str| name != DOCUMENT;
+        for place in places.iter().filter(|place| place.field == STATE) {
+            let left = within.saturating_sub(begun.elapsed());
+            let all_gone = self.delete_below(place, left, rest).await?
+                && self
+                    .delete_below(place, left, |name| name == DOCUMENT)
+                    .await?;
+            if !all_gone {
                 return Ok(false);
             }
         }
@@ -316,31 +370,62 @@ impl Buckets {
                 Err(error) if error.code() == Some("NoSuchBucket") => return Ok(true),
                 Err(error) => return Err(AwsError::of(Call::ListBucket, &target, &error)),
             };
-            for object in listed.contents() {
-                let Some(key) = object.key() else { continue };
-                if !is_ours(key.strip_prefix(&place.prefix).unwrap_or(key)) {
-                    continue;
-                }
+            let keys = listed.contents().iter().filter_map(|object| object.key());
+            let ours: Vec<ObjectIdentifier> = keys
+                .filter(|key| is_ours(key.strip_prefix(&place.prefix).unwrap_or(key)))
+                .filter_map(|key| ObjectIdentifier::builder().key(key).build().ok())
+                .collect();
+            if !ours.is_empty() {
                 if begun.elapsed() > within {
                     return Ok(false);
                 }
-                let deleted = self
-                    .client
-                    .delete_object()
-                    .bucket(&place.bucket)
-                    .key(key)
-                    .send()
-                    .await
-                    .map_err(|error| AwsError::of(Call::DeleteObject, &target, &error));
-                match deleted {
-                    Err(error) if error.kind != AwsErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                self.delete_objects(place, &target, ours).await?;
             }
             token = listed.next_continuation_token;
             if token.is_none() {
                 return Ok(true);
             }
+        }
+    }
+
+    async fn delete_objects(
+        &self,
+        place: &Place,
+        target: &str,
+        objects: Vec<ObjectIdentifier>,
+    ) -> Result<(), AwsError> {
+        let failed = |detail: String| AwsError {
+            call: Call::DeleteObject,
+            target: target.to_owned(),
+            kind: AwsErrorKind::Unavailable,
+            detail,
+        };
+        let objects = Delete::builder()
+            .set_objects(Some(objects))
+            .quiet(true)
+            .build()
+            .map_err(|error| failed(error.to_string()))?;
+        let answer = self
+            .client
+            .delete_objects()
+            .bucket(&place.bucket)
+            .delete(objects)
+            .send()
+            .await
+            .map_err(|error| AwsError::of(Call::DeleteObject, target, &error))?;
+        match answer.errors().first() {
+            None => Ok(()),
+            Some(error) => Err(AwsError {
+                kind: match error.code() {
+                    Some("AccessDenied") => AwsErrorKind::Denied,
+                    _ => AwsErrorKind::Unavailable,
+                },
+                ..failed(format!(
+                    "{}: {}",
+                    error.key().unwrap_or_default(),
+                    error.message().unwrap_or_default()
+                ))
+            }),
         }
     }
 }

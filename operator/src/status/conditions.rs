@@ -137,7 +137,7 @@ fn workers(found: &Findings<'_>) -> Verdict {
         );
     };
     let Rollout { desired, ready, .. } = rollout;
-    if *desired == 0 {
+    if found.scale.workers == 0 {
         return verdict(
             "False",
             "ScaledToZero",
@@ -272,6 +272,8 @@ fn message(text: String) -> String {
 /// A condition that became another one, for an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
+    /// The condition's type.
+    pub kind: String,
     /// True when it is for the worse.
     pub is_warning: bool,
     /// The condition's reason.
@@ -309,6 +311,7 @@ pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Transition>
                     | "ScaledToZero"
             );
             Transition {
+                kind: condition.type_.clone(),
                 is_warning: !is_good && !is_underway,
                 reason: condition.reason.clone(),
                 note: format!(

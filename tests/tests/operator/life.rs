@@ -73,7 +73,10 @@ pub fn quickstart(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     ] {
         ensure!(words.next() == Some(column), "no {column} in: {printed}");
     }
-    ensure!(tenant.stage.counter("reconciles_total")? > 0, "no reconcile was counted");
+    ensure!(
+        tenant.stage.counter("reconciles_total")? > 0,
+        "no reconcile was counted"
+    );
     // kstatus, from sigs.k8s.io/cli-utils.
     let resource = tenant.get(&["stockstream", "first"])?;
     let told = kstatus(tenant, &resource.to_string())?;

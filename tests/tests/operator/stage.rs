@@ -12,22 +12,20 @@ use libtest_mimic::Failed;
 use serde_json::{Value, json};
 use stockstream_tests::cluster::{Cluster, GATEWAY};
 use stockstream_tests::servers::{BUCKET, Running, S3Server};
-use stockstream_tests::{
-    Binary, PATIENCE, Process, isolate_from_aws, python, python_json, wait_until,
-};
+use stockstream_tests::{Binary, PATIENCE, Process, python, python_json, wait_until};
 
-/// The workers' image. Its tag isn't `latest`, so that it isn't looked for anywhere else.
-const IMAGE: &str = "stockstream.dev/stockstream:test";
+/// Where the operator lives.
+const HOME: &str = "stockstream-system";
+/// The pods' images are those of this version, as `scripts/images.sh` makes them.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// A cluster with AWS in its network and an operator.
+/// A cluster with AWS in its network and an operator, which the chart has installed.
 pub struct Stage {
     // In the order in which they end.
-    operator: Process,
     kinesis: Process,
     s3: Running,
     pub cluster: Cluster,
     pub kinesis_endpoint: String,
-    metrics: String,
 }
 
 /// One trial's namespace, and names that no other trial has.
@@ -40,89 +38,90 @@ impl Stage {
     /// Starts everything.
     pub fn set() -> anyhow::Result<Stage> {
         let cluster = Cluster::start()?;
-        image(&cluster)?;
-        cluster.kubectl([
-            "apply",
-            "--server-side",
-            "--filename=crds/generated/stockstreams.stockstream.dev.yaml",
-        ])?;
-        cluster.wait(
-            "default",
-            "crd/stockstreams.stockstream.dev",
-            "condition=Established",
-        )?;
+        images(&cluster)?;
         let s3 = cluster.within(|| S3Server::Moto.start_on(GATEWAY))?;
         let listen = format!("{GATEWAY}:{}", free_port(&cluster)?);
         let mut command = Binary::Product.command()?;
         command.args(["kinesis", "--memory", "--listen", &listen]);
         // As on AWS, where nothing is done at once.
-        command.args([
-            "--creating-delay",
-            "500ms",
-            "--updating-delay",
-            "500ms",
-            "--deleting-delay",
-            "500ms",
-        ]);
+        for delay in ["--creating-delay", "--updating-delay", "--deleting-delay"] {
+            command.args([delay, "500ms"]);
+        }
         let mut kinesis = cluster.spawn(&mut command)?;
         kinesis.wait_for_line(PATIENCE, |line| line.contains(&listen))?;
-        let kinesis_endpoint = format!("http://{listen}");
-
-        let metrics = format!("{GATEWAY}:{}", free_port(&cluster)?);
-        let program = std::env::var_os("STOCKSTREAM_OPERATOR_BIN")
-            .context("STOCKSTREAM_OPERATOR_BIN isn't set: run `make suite SUITE=operator`")?;
-        let mut command = cluster.command(&program.to_string_lossy());
-        isolate_from_aws(&mut command);
-        command
-            .env("AWS_ENDPOINT_URL", &s3.endpoint)
-            .env("AWS_ENDPOINT_URL_KINESIS", &kinesis_endpoint)
-            .args([
-                "run",
-                "--worker-image",
-                IMAGE,
-                "--worker-image-pull-policy",
-                "Never",
-            ])
-            .args(["--listen", &metrics, "--own-namespace", "default"]);
-        for (name, value) in [
-            ("AWS_ENDPOINT_URL", s3.endpoint.as_str()),
-            ("AWS_ENDPOINT_URL_KINESIS", &kinesis_endpoint),
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-        ] {
-            command.args(["--worker-env", &format!("{name}={value}")]);
-        }
-        let operator = cluster.spawn(&mut command)?;
-        wait_until("the operator leads", PATIENCE, || {
-            Ok(operator
-                .stderr()
-                .contains(r#""event":"leading""#)
-                .then_some(()))
-        })?;
-        Ok(Stage {
-            operator,
+        let stage = Stage {
             kinesis,
             s3,
             cluster,
-            kinesis_endpoint,
-            metrics,
-        })
+            kinesis_endpoint: format!("http://{listen}"),
+        };
+        stage.install()?;
+        Ok(stage)
+    }
+
+    /// As users do it, but for the servers that stand in for AWS.
+    fn install(&self) -> anyhow::Result<()> {
+        let variables = json!([
+            {"name": "AWS_ENDPOINT_URL_KINESIS", "value": self.kinesis_endpoint},
+            {"name": "AWS_ACCESS_KEY_ID", "value": "test"},
+            {"name": "AWS_SECRET_ACCESS_KEY", "value": "test"},
+        ]);
+        let values = json!({
+            "image": {"pullPolicy": "Never"},
+            "workerImage": {"pullPolicy": "Never"},
+            "replicas": 2,
+            "aws": {"endpointUrl": self.s3.endpoint, "region": "us-east-1"},
+            "env": variables,
+            "workerEnv": variables,
+        });
+        let folder = stockstream_tests::scratch()?;
+        let file = folder.path().join("values.json");
+        std::fs::write(&file, values.to_string())?;
+        let values = file.to_string_lossy().into_owned();
+        let arguments = [
+            "install",
+            "stockstream",
+            "charts/stockstream",
+            "--namespace",
+            HOME,
+            "--create-namespace",
+            "--values",
+            &values,
+            "--wait",
+            "--timeout",
+            "100s",
+        ];
+        let installed = self.cluster.run("helm", arguments)?.success().map(drop);
+        installed.with_context(|| self.operator_log(""))
     }
 
     /// Ends everything, and says what goes wrong with that.
     pub fn strike(self) -> anyhow::Result<()> {
         let Stage {
-            mut operator,
             kinesis,
             s3,
             cluster,
             ..
         } = self;
-        operator.signal(rustix::process::Signal::TERM)?;
-        operator.wait(PATIENCE)?.success()?;
         drop(kinesis);
         drop(s3);
         cluster.down()
+    }
+
+    /// The newest lines of the operators' logs that speak of something.
+    fn operator_log(&self, of: &str) -> String {
+        let log = self
+            .cluster
+            .kubectl([
+                "logs",
+                "--namespace",
+                HOME,
+                "--selector=app.kubernetes.io/component=operator",
+                "--tail=400",
+            ])
+            .unwrap_or_else(|error| format!("{error:#}"));
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(of)).collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
     }
 
     /// Runs a trial in a namespace of its own. A failure is told with what the namespace looked like.
@@ -149,16 +148,26 @@ impl Stage {
         Ok(())
     }
 
-    /// One of the operator's counters.
+    /// One of the operators' counters, of all of them together.
     pub fn counter(&self, name: &str) -> anyhow::Result<u64> {
-        let text = self
-            .cluster
-            .within(|| stockstream_tests::http::send(&self.metrics, "GET", "/metrics", ""))?;
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(&format!("stockstream_operator_{name} ")));
-        let value = line.with_context(|| format!("no {name} in: {text}"))?;
-        Ok(value.trim().parse()?)
+        let pods = self.cluster.get(HOME, &["pods"])?;
+        let mut sum = 0;
+        for pod in pods["items"].as_array().context("pods")? {
+            let address = format!(
+                "{}:8081",
+                pod["status"]["podIP"].as_str().context("an address")?
+            );
+            let text = self
+                .cluster
+                .within(|| stockstream_tests::http::send(&address, "GET", "/metrics", ""))?;
+            let prefix = format!("stockstream_operator_{name} ");
+            let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
+            sum += value
+                .with_context(|| format!("no {name} in: {text}"))?
+                .trim()
+                .parse::<u64>()?;
+        }
+        Ok(sum)
     }
 
     /// boto3 against the stream's server.
@@ -183,16 +192,17 @@ impl Stage {
     }
 }
 
-fn image(cluster: &Cluster) -> anyhow::Result<()> {
-    let folder = stockstream_tests::scratch()?;
-    let stripped = folder.path().join("stockstream");
-    let mut command = std::process::Command::new("strip");
-    command
-        .arg("-o")
-        .arg(&stripped)
-        .arg(Binary::Product.path()?);
-    Process::spawn(&mut command)?.wait(PATIENCE)?.success()?;
-    cluster.image(IMAGE, "/stockstream", &[(&stripped, "/stockstream")])
+fn images(cluster: &Cluster) -> anyhow::Result<()> {
+    let folder = std::env::var_os("STOCKSTREAM_IMAGES")
+        .context("STOCKSTREAM_IMAGES isn't set: run `make suite SUITE=operator`")?;
+    for program in ["stockstream", "stockstream-operator"] {
+        let archive = std::path::Path::new(&folder).join(format!("{program}-{VERSION}.tar"));
+        let archive = archive.to_string_lossy();
+        cluster
+            .run("ctr", ["images", "import", &archive])?
+            .success()?;
+    }
+    Ok(())
 }
 
 fn free_port(cluster: &Cluster) -> anyhow::Result<u16> {
@@ -407,12 +417,7 @@ spec:
             .cluster()
             .kubectl(["get", "stockstreams", "--namespace", &self.namespace, "--output=jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{range .status.conditions[*]}  {.type}={.status} {.reason}: {.message}{\"\\n\"}{end}{end}"])
             .unwrap_or_else(|error| format!("{error:#}"));
-        let log = self.stage.operator.stderr();
-        let log: Vec<&str> = log
-            .lines()
-            .filter(|line| line.contains(&self.namespace))
-            .collect();
-        let log = log[log.len().saturating_sub(15)..].join("\n");
+        let log = self.stage.operator_log(&self.namespace);
         let pods = self
             .cluster()
             .kubectl([
