@@ -94,8 +94,7 @@ fn kstatus(tenant: &Tenant<'_>, resource: &str) -> anyhow::Result<String> {
         .run("bash", ["-c", &script])?
         .success()?
         .stdout;
-    let told: serde_json::Value = serde_json::from_str(&told).with_context(|| told.clone())?;
-    Ok(told["status"].as_str().unwrap_or_default().to_owned())
+    Ok(told.lines().next().unwrap_or_default().to_owned())
 }
 
 pub fn kills(tenant: &Tenant<'_>) -> anyhow::Result<()> {
