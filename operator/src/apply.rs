@@ -24,7 +24,7 @@ pub struct Applied(BTreeMap<(Kind, String), (String, [u8; 32])>);
 
 /// An object couldn't be applied or deleted.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} {kind} {name} failed: {source}{hint}", kind = .kind.name())]
+#[error("{action} {kind} {name} failed: {detail}{hint}", kind = .kind.name())]
 pub struct ApplyError {
     /// `applying` or `deleting`.
     pub action: &'static str,
@@ -34,8 +34,8 @@ pub struct ApplyError {
     pub name: String,
     /// What to do, if that is known.
     pub hint: &'static str,
-    /// Why.
-    pub source: Box<kube::Error>,
+    /// Why, in the API server's words.
+    pub detail: String,
 }
 
 impl ApplyError {
@@ -51,8 +51,18 @@ impl ApplyError {
             kind,
             name: name.to_owned(),
             hint,
-            source: Box::new(source),
+            detail: words(&source),
         }
+    }
+}
+
+/// What the API server said, without what a program would look at.
+pub fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => {
+            format!("{} ({} {})", status.message, status.code, status.reason)
+        }
+        error => crate::reconcile::chain(error),
     }
 }
 
@@ -114,10 +124,24 @@ async fn apply_one(
     let resource = object.kind.resource();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let parameters = PatchParams::apply(names::MANAGER).force();
-    let patched = api
+    let fail = |error| ApplyError::new("applying", object.kind, &object.name, error);
+    let patched = match api
         .patch(&object.name, &parameters, &Patch::Apply(&object.body))
         .await
-        .map_err(|error| ApplyError::new("applying", object.kind, &object.name, error))?;
+    {
+        Ok(patched) => patched,
+        // Somebody changed the key of a list's item, and so made it an item of theirs beside ours: only whole lists mend that.
+        Err(kube::Error::Api(status)) if status.code == 422 => {
+            let parameters = PatchParams {
+                field_manager: Some(names::MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            api.patch(&object.name, &parameters, &Patch::Merge(&object.body))
+                .await
+                .map_err(fail)?
+        }
+        Err(error) => return Err(fail(error)),
+    };
     if let Some(version) = patched.resource_version() {
         applied.0.insert(key, (version, digest));
     }

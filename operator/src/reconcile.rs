@@ -43,15 +43,14 @@ const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
     /// Kubernetes didn't take the status or the finalizer.
-    #[error("{action} of StockStream {name} failed")]
+    #[error("{action} of StockStream {name} failed: {detail}")]
     Kubernetes {
         /// What was tried.
         action: &'static str,
         /// On what.
         name: String,
-        /// Why.
-        #[source]
-        source: Box<kube::Error>,
+        /// Why, in the API server's words.
+        detail: String,
     },
     /// An object couldn't be deleted.
     #[error(transparent)]
@@ -64,7 +63,7 @@ impl ReconcileError {
         Self::Kubernetes {
             action,
             name: name.to_owned(),
-            source: Box::new(source),
+            detail: apply::words(&source),
         }
     }
 }
@@ -523,11 +522,16 @@ fn trouble(deployment: &serde_json::Value, pods: &[Arc<Pod>]) -> Option<String> 
             .as_ref()
             .and_then(|last| last.terminated.as_ref());
         let detail = match last {
-            Some(last) => format!(
-                "it ended with exit code {}; see `kubectl logs {} --previous`",
-                last.exit_code,
-                pod.name_any()
-            ),
+            Some(last) => {
+                let lines = last.message.as_deref().unwrap_or_default();
+                let line = lines.lines().rev().find(|line| !line.trim().is_empty());
+                format!(
+                    "it ended with exit code {}: {}; see `kubectl logs {} --previous`",
+                    last.exit_code,
+                    line.unwrap_or("without a word").trim(),
+                    pod.name_any()
+                )
+            }
             None => waiting.message.clone().unwrap_or_default(),
         };
         Some(format!("pod {}: {reason}: {detail}", pod.name_any()))

@@ -201,6 +201,8 @@ impl Maker<'_> {
                 ..ContainerPort::default()
             }]),
             resources: Some(resources.unwrap_or_else(default_resources)),
+            // Why a worker ended is told by its last lines, which the status repeats.
+            termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             // A worker is alive as long as it answers: what keeps a shard from going on is told of, and no restart mends it.
             liveness_probe: Some(Probe {
                 period_seconds: Some(10),
@@ -212,7 +214,11 @@ impl Maker<'_> {
                 period_seconds: Some(1),
                 failure_threshold: Some(3),
                 timeout_seconds: Some(2),
-                ..probe("/readyz")
+                ..probe(match component {
+                    Component::Worker => "/readyz",
+                    // It reads no shard that could be out of order.
+                    Component::Dashboard => "/healthz",
+                })
             }),
             security_context: Some(SecurityContext {
                 allow_privilege_escalation: Some(false),

@@ -88,7 +88,10 @@ pub fn prune(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 }
 
 pub fn conflict(tenant: &Tenant<'_>) -> anyhow::Result<()> {
-    tenant.ready("older", &tenant.yaml("older", 1, ""))?;
+    tenant.ready(
+        "older",
+        &tenant.yaml("older", 1, "  deletionPolicy: Delete"),
+    )?;
     // The same output, another stream and state.
     let younger = tenant.yaml("younger", 1, "").replace(
         &format!("{}-younger/rows", tenant.own()),
@@ -112,7 +115,7 @@ pub fn conflict(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         .kinesis(&["describe", &format!("{}-younger", tenant.own())])?;
     ensure!(stream == json!({}), "a stream was made: {stream}");
     tenant.becomes("older", "Ready", "True Running")?;
-    // Once the older one is gone, the younger one has it.
+    // Once the older one is gone with all it wrote, the younger one has it.
     tenant.cluster().kubectl([
         "delete",
         "--namespace",
@@ -157,14 +160,16 @@ pub fn idle(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         let now = (version()?, deployment()?);
         let is_same = now == before;
         before = now;
-        std::thread::sleep(Duration::from_secs(12));
+        std::thread::sleep(Duration::from_secs(25));
         Ok(is_same.then_some(()))
     })?;
-    std::thread::sleep(Duration::from_secs(15));
+    let status = tenant.get(&["stockstream", "idle"])?["status"].clone();
+    std::thread::sleep(Duration::from_secs(25));
     let after = (version()?, deployment()?);
+    let now = tenant.get(&["stockstream", "idle"])?["status"].clone();
     ensure!(
         before == after,
-        "written or applied again: {before:?}, {after:?}"
+        "written or applied again: {before:?}, {after:?}: {status:#} {now:#}"
     );
     Ok(())
 }
