@@ -132,8 +132,9 @@ pub fn status(before: Option<&StockStreamStatus>, found: &Findings<'_>) -> Stock
             status.watermark = before.watermark.clone();
         }
     }
-    status.tick_rate = match found.told {
-        Some(_) => found.tick_rate.map(figures::rounded),
+    // An operator that has just started has asked once only: what was told before stands.
+    status.tick_rate = match found.tick_rate {
+        Some(rate) => Some(figures::rounded(rate)),
         None => before.tick_rate.clone(),
     };
     status.cost_estimate = figures::cost(found);

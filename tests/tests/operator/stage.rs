@@ -148,6 +148,27 @@ impl Stage {
         Ok(())
     }
 
+    /// Kills whoever leads, as a crash would; nobody, when nobody leads just now.
+    pub fn kill_leader(&self) -> anyhow::Result<()> {
+        let lease = self.cluster.get(HOME, &["lease", "stockstream-operator"])?;
+        let Some(pod) = lease["spec"]["holderIdentity"].as_str() else {
+            return Ok(());
+        };
+        let found = self.cluster.get(HOME, &["pod", pod])?;
+        // Killed before, it starts later and later: then another one leads, or will.
+        match found["status"]["containerStatuses"][0]["state"]["running"].is_object() {
+            true => self.cluster.kill_container(HOME, pod),
+            false => Ok(()),
+        }
+    }
+
+    /// How many operators say that they lead.
+    pub fn leaders(&self) -> anyhow::Result<u64> {
+        wait_until("both operators answer", PATIENCE, || {
+            Ok(self.counter("leading").ok())
+        })
+    }
+
     /// One of the operators' counters, of all of them together.
     pub fn counter(&self, name: &str) -> anyhow::Result<u64> {
         let pods = self.cluster.get(HOME, &["pods"])?;
