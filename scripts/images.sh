@@ -65,6 +65,9 @@ for program in stockstream stockstream-operator; do
     archive=$images/$program-$tag.tar
     name=stockstream.dev/$program:$tag
     if ! made "$program" "$archive"; then
+        # A wrapper of somebody's own (RUSTC_WRAPPER) may have linked it.
+        ! readelf --program-headers "$binaries/$program" | grep --quiet INTERP ||
+            die "images: $binaries/$program isn't static: it must be built with RUSTC_WRAPPER=scripts/rustc.sh"
         strip -o "$work/$program" "$binaries/$program"
         # The certificates first: both images share that layer.
         "$venv/bin/python" tests/cluster/image.py \
