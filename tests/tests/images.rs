@@ -87,7 +87,7 @@ fn a_program_needs_nothing_that_isn_t_in_its_image() {
         assert_eq!(elf["interpreter"], Value::Null, "{program}: {elf}");
         assert_eq!(elf["libraries"], 0, "{program}: {elf}");
         let machine = match image["config"]["architecture"].as_str() {
-            Some("amd64") => 62,
+            Some("amd64") => 62_u64,
             Some("arm64") => 183,
             other => panic!("{program}: {other:?}"),
         };
@@ -119,7 +119,6 @@ fn an_image_has_less_than_60_mb() {
     for (_, program) in IMAGES {
         let bytes = look(program)["bytes"].as_u64().unwrap();
         assert!(bytes < MAX_SIZE, "{program}: {bytes} bytes");
-        println!("{program}: {bytes} bytes");
     }
 }
 
@@ -149,7 +148,7 @@ fn the_dockerfile_makes_the_same() {
                     let words: Value = serde_json::from_str(&rest).unwrap();
                     config.insert("Entrypoint".to_owned(), words);
                 }
-                _ => panic!("{name}: images.sh knows nothing of {instruction} {rest}"),
+                _ => panic!("{name}: scripts/images.sh knows nothing of {instruction} {rest}"),
             }
         }
         config.insert("Labels".to_owned(), labels.into());
