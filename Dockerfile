@@ -13,8 +13,9 @@
 #   docker buildx build --target worker --build-arg SOURCE_DATE_EPOCH=0 \
 #       --output type=oci,dest=stockstream.tar,rewrite-timestamp=true .
 #
-# NOT TRIED: where this was written there is no Docker daemon, and CI has none. What was tried is its last stages, and the same
-# build without Docker (`make images`). arm64 (--platform linux/arm64) wasn't either.
+# NOT TRIED as a whole, and not run in CI: neither CI nor where it was written has a Docker daemon. Tried were, by buildah, the
+# context that .dockerignore leaves, and the last stages with programs that had been built before: files, modes, owners and
+# configuration came out as those of `make images`. The compiling stage wasn't, nor was arm64 (--platform linux/arm64).
 
 # The version of rust-toolchain.toml. Debian's release brings the C library that is linked in.
 FROM docker.io/library/rust:1.95.0-bookworm AS build

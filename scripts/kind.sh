@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The operator and a pipeline on kind, a Kubernetes in Docker, for people who have that: scripts/kind.sh up|down
 #
-# NOT RUN IN CI, and not where it was written: neither has a Docker daemon. The suites do the same steps on a Kubernetes without Docker
-# (`make suite SUITE=operator`), with images of the same content.
+# NOT RUN IN CI, and never tried as a whole: neither CI nor where it was written has a Docker daemon. What it applies was tried
+# on a Kubernetes without Docker (`make cluster-up`); Docker's build, kind, moto's image and the services' names weren't.
 #
 #   up    makes a cluster, builds the images from the Dockerfile, gives them to it, starts what stands in for AWS in the
 #         cluster, installs the chart, applies examples/quickstart.yaml, and sends ticks. Ten minutes and more the first time
@@ -99,7 +99,7 @@ up() {
     ! exists || die "kind: the cluster $CLUSTER is there already: make kind-down ends it"
     mkdir -p "$STOCKSTREAM_CACHE"
     cd "$root"
-    trap '[ $? -eq 0 ] || say "kind: that failed. What is there stays, to be looked at with KUBECONFIG=$KUBECONFIG; make kind-down ends it"' EXIT
+    trap '[ $? -eq 0 ] || say "kind: that failed. What is there stays (KUBECONFIG=$KUBECONFIG); make kind-down ends it"' EXIT
     kind create cluster --name "$CLUSTER" --wait 3m
     build_images
     emulate_aws
