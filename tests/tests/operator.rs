@@ -61,6 +61,10 @@ const TRIALS: &[(&str, Check)] = &[
         "what_only_the_operator_can_check_is_told_with_its_field",
         upkeep::invalid,
     ),
+    (
+        "a_stream_that_is_throttled_holds_up_nothing_else",
+        aws::throttled,
+    ),
     ("retain_keeps_all_that_lies_in_aws", aws::retain),
     ("delete_takes_what_was_made_and_nothing_more", aws::delete),
     ("shards_follow_the_spec", aws::reshard),

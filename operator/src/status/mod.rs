@@ -121,6 +121,7 @@ pub fn status(before: Option<&StockStreamStatus>, found: &Findings<'_>) -> Stock
         workers: Some(workers(found)),
         stream: stream(before.stream.as_ref(), found),
         catalog: catalog(before.catalog.as_ref(), found),
+        last_published_window: before.last_published_window.clone(),
         ..StockStreamStatus::default()
     };
     match found.told {

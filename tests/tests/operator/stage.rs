@@ -191,6 +191,15 @@ impl Stage {
         Ok(sum)
     }
 
+    /// Scripts trouble of the stream's server, in place of what was scripted before.
+    pub fn kinesis_faults(&self, rules: &Value) -> anyhow::Result<()> {
+        let rules = rules.to_string();
+        let sent = self.cluster.within(|| {
+            stockstream_tests::http::send(&self.kinesis_endpoint, "PUT", "/_stockstream/faults", &rules)
+        });
+        sent.map(drop)
+    }
+
     /// boto3 against the stream's server.
     pub fn kinesis(&self, arguments: &[&str]) -> anyhow::Result<Value> {
         let mut command = python("kinesis.py")?;
