@@ -21,7 +21,10 @@ pub(super) fn fill(status: &mut StockStreamStatus, told: &Told) {
         .min()
         .map(|watermark| whole_seconds(&watermark));
     // An owner that has published nothing yet tells nothing: what was told before stands.
-    let published = told.shards.values().filter_map(|shard| shard.published_through.as_deref());
+    let published = told
+        .shards
+        .values()
+        .filter_map(|shard| shard.published_through.as_deref());
     let published = published.map(whole_seconds).max();
     status.last_published_window = published.max(status.last_published_window.take());
     let count = |phases: &[&str]| {

@@ -254,7 +254,10 @@ fn what_workers_tell_is_shown_and_the_worst_fifty_of_many_shards() {
     assert_eq!(status.shard_summary.as_ref().unwrap().reading, 200);
     assert_eq!(status.lag.as_deref(), Some("3m"));
     assert_eq!(status.watermark.as_deref(), Some("2024-01-02T14:00:00Z"));
-    assert_eq!(status.last_published_window.as_deref(), Some("2024-01-02T14:07:00Z"));
+    assert_eq!(
+        status.last_published_window.as_deref(),
+        Some("2024-01-02T14:07:00Z")
+    );
     assert_eq!(
         verdict(&status, "KeyedByTicker").unwrap(),
         "False ForeignKeys"

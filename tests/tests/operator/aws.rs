@@ -217,7 +217,9 @@ pub fn throttled(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         let stream = format!("{}-slow", tenant.own());
         let rules = match count {
             0 => json!([]),
-            count => json!([{"operation": "DescribeStreamSummary", "stream": stream, "count": count, "fault": {"throttle": {}}}]),
+            count => {
+                json!([{"operation": "DescribeStreamSummary", "stream": stream, "count": count, "fault": {"throttle": {}}}])
+            }
         };
         tenant.stage.kinesis_faults(&rules)
     };

@@ -195,7 +195,12 @@ impl Stage {
     pub fn kinesis_faults(&self, rules: &Value) -> anyhow::Result<()> {
         let rules = rules.to_string();
         let sent = self.cluster.within(|| {
-            stockstream_tests::http::send(&self.kinesis_endpoint, "PUT", "/_stockstream/faults", &rules)
+            stockstream_tests::http::send(
+                &self.kinesis_endpoint,
+                "PUT",
+                "/_stockstream/faults",
+                &rules,
+            )
         });
         sent.map(drop)
     }
