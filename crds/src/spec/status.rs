@@ -92,7 +92,7 @@ pub struct WorkerStatus {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct StreamStatus {
-    /// Its ARN.
+    /// ARN of the stream.
     #[serde(default)]
     pub arn: String,
 
