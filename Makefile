@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build images kind-up kind-down test suite e2e cluster-up cluster-shell cluster-down fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client fuzz web screenshot
+.PHONY: help demo rows build images kind-up kind-down test suite e2e cluster-up cluster-shell cluster-down fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client bench-operator fuzz web screenshot
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -99,6 +99,9 @@ sim-mutants: ## Break the protocol in named ways: each must be noticed within th
 
 chaos: ## Real workers, a real S3 server and a fault proxy: kills, pauses, splits, bad weather; SECONDS=600 DISTURBANCES=200
 	@STOCKSTREAM_CHAOS=$(or $(SECONDS),600),$(or $(DISTURBANCES),200) scripts/test.sh suite chaos --nocapture
+
+bench-operator: ## The operator on a real cluster: apply to Ready, recovery, roll-outs, 100 pipelines; [ONE=recovery]
+	@STOCKSTREAM_MEASURE=1 scripts/test.sh suite operator --nocapture $(ONE)
 
 fuzz: ## Look for bytes that the faster parsers take and the strict ones don't: [SECONDS=60] [TARGET=ticks|replies] [REPLAY=FILE]
 	@scripts/fuzz.sh --target '$(TARGET)' --seconds '$(SECONDS)' --replay '$(REPLAY)'

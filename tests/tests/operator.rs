@@ -9,6 +9,8 @@
 mod aws;
 #[path = "operator/life.rs"]
 mod life;
+#[path = "operator/measure.rs"]
+mod measure;
 #[path = "operator/stage.rs"]
 mod stage;
 #[path = "operator/upkeep.rs"]
@@ -75,6 +77,15 @@ const TRIALS: &[(&str, Check)] = &[
     ),
 ];
 
+/// What `make bench-operator` runs instead, one after the other.
+const MEASUREMENTS: &[(&str, Check)] = &[
+    ("apply_to_ready", measure::apply_to_ready),
+    ("recovery", measure::recovery),
+    ("roll", measure::roll),
+    ("operator_restart", measure::operator_restart),
+    ("many", measure::many),
+];
+
 fn main() -> ExitCode {
     match run() {
         Ok(true) => ExitCode::SUCCESS,
@@ -88,9 +99,14 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<bool> {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
+    let measures = std::env::var_os("STOCKSTREAM_MEASURE").is_some();
+    let (chosen, at_once) = match measures {
+        true => (MEASUREMENTS, 1),
+        false => (TRIALS, AT_ONCE),
+    };
+    arguments.test_threads.get_or_insert(at_once);
     let shared = Arc::new(OnceLock::new());
-    let trials = TRIALS.iter().map(|&(name, check)| {
+    let trials = chosen.iter().map(|&(name, check)| {
         let shared = Arc::clone(&shared);
         Trial::test(name, move || {
             let stage: &anyhow::Result<Stage> = shared.get_or_init(Stage::set);
