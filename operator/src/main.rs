@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::Parser as _;
 use futures::FutureExt as _;
 use kube::Client;
+use kube::client::ClientBuilder;
 use stockstream_operator::cli::{Cli, Command, LogFormat, PolicyArgs, RunArgs};
 use stockstream_operator::controller::{self, Settings};
 use stockstream_operator::leader::{Candidate, while_leading};
@@ -16,6 +17,7 @@ use stockstream_operator::serve::{Health, serve};
 use stockstream_operator::settings::PodSettings;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tower::util::MapRequestLayer;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -115,7 +117,12 @@ where
         .await
         .context("no cluster is known: run this in a cluster, or name one in KUBECONFIG")?;
     let default_namespace = config.default_namespace.clone();
-    let client = Client::try_from(config)?;
+    let metrics = health.metrics.clone();
+    let counted = MapRequestLayer::new(move |request| {
+        metrics.requested();
+        request
+    });
+    let client = ClientBuilder::try_from(config)?.with_layer(&counted).build();
     let version = client
         .apiserver_version()
         .await

@@ -18,6 +18,7 @@ struct Shared {
     registry: Registry,
     reconciles: Counter,
     failures: Counter,
+    requests: Counter,
     applies: Counter,
     status_writes: Counter,
     seconds: Histogram,
@@ -35,6 +36,7 @@ impl Default for Metrics {
         };
         let reconciles = counter("reconciles", "Reconciles that came to their end");
         let failures = counter("reconcile_failures", "Reconciles that broke off");
+        let requests = counter("kubernetes_requests", "Requests of the API server, watches included");
         let applies = counter("applies", "Objects applied or deleted in Kubernetes");
         let status_writes = counter("status_writes", "Statuses written");
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
@@ -60,6 +62,7 @@ impl Default for Metrics {
                 registry,
                 reconciles,
                 failures,
+                requests,
                 applies,
                 status_writes,
                 seconds,
@@ -83,6 +86,11 @@ impl Metrics {
     /// A reconcile broke off.
     pub fn failed(&self) {
         self.shared.failures.inc();
+    }
+
+    /// The API server was asked.
+    pub fn requested(&self) {
+        self.shared.requests.inc();
     }
 
     /// So many objects were applied or deleted.

@@ -288,18 +288,19 @@ spec: {taints: [{key: fake, effect: NoSchedule}]}}",
     // Until what began has settled.
     std::thread::sleep(Duration::from_secs(90));
     let count = |name: &str| tenant.stage.counter(name);
-    let names = ["reconciles_total", "applies_total", "status_writes_total"];
+    let names = [
+        "reconciles_total",
+        "kubernetes_requests_total",
+        "applies_total",
+        "status_writes_total",
+    ];
     let before: Vec<u64> = names.iter().map(|name| count(name)).collect::<Result<_, _>>()?;
-    let requests = tenant.stage.operator_requests()?;
     std::thread::sleep(Duration::from_secs(60));
     for (name, before) in names.iter().zip(before) {
         eprintln!("{MANY} idle pipelines: {name} {} a minute", count(name)? - before);
     }
-    eprintln!(
-        "{MANY} idle pipelines: {} requests of the API server a minute; operators' memory (RSS, MiB): {:?}",
-        tenant.stage.operator_requests()? - requests,
-        tenant.stage.operator_memory()?
-    );
+    let memory = tenant.stage.operator_memory()?;
+    eprintln!("{MANY} idle pipelines: operators' memory (RSS, MiB): {memory:?}");
     let own = ["--namespace", tenant.namespace.as_str()];
     cluster.kubectl(own.iter().chain(&["delete", "stockstreams", "--all"]))?;
     cluster.kubectl(own.iter().chain(&["delete", "pods", "--all"]))?;

@@ -148,19 +148,6 @@ impl Stage {
         Ok(())
     }
 
-    /// Requests that the operators' account has made of the API server, as that counts them: all but events of watches.
-    pub fn operator_requests(&self) -> anyhow::Result<u64> {
-        let text = self.cluster.kubectl(["get", "--raw", "/metrics"])?;
-        let lines = text.lines().filter(|line| line.starts_with("apiserver_request_total{"));
-        // The API server doesn't count by account: what the operators alone ask for is theirs, and the Lease besides.
-        let ours = lines.filter(|line| {
-            ["resource=\"stockstreams\"", "resource=\"servicemonitors\"", "resource=\"networkpolicies\"", "resource=\"leases\",scope=\"resource\""]
-                .iter()
-                .any(|part| line.contains(part))
-        });
-        Ok(ours.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum())
-    }
-
     /// Resident memory of each operator, in MiB.
     pub fn operator_memory(&self) -> anyhow::Result<Vec<u64>> {
         let mut sizes = Vec::new();
