@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build images kind-up kind-down test suite e2e cluster-up cluster-shell cluster-down fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client bench-operator fuzz web screenshot
+.PHONY: help demo rows build images kind-up kind-down test suite e2e cluster-up cluster-shell cluster-down fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client bench-operator operator-rights fuzz web screenshot
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -102,6 +102,9 @@ chaos: ## Real workers, a real S3 server and a fault proxy: kills, pauses, split
 
 bench-operator: ## The operator on a real cluster: apply to Ready, recovery, roll-outs, 100 pipelines; [ONE=recovery]
 	@STOCKSTREAM_MEASURE=1 scripts/test.sh suite operator --nocapture $(ONE)
+
+operator-rights: ## Take away each of the operator's rights in Kubernetes in turn: it must miss it; minutes
+	@STOCKSTREAM_MEASURE=1 scripts/test.sh suite operator --nocapture each_right
 
 fuzz: ## Look for bytes that the faster parsers take and the strict ones don't: [SECONDS=60] [TARGET=ticks|replies] [REPLAY=FILE]
 	@scripts/fuzz.sh --target '$(TARGET)' --seconds '$(SECONDS)' --replay '$(REPLAY)'

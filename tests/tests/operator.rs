@@ -11,6 +11,8 @@ mod aws;
 mod life;
 #[path = "operator/measure.rs"]
 mod measure;
+#[path = "operator/rights.rs"]
+mod rights;
 #[path = "operator/stage.rs"]
 mod stage;
 #[path = "operator/upkeep.rs"]
@@ -77,13 +79,14 @@ const TRIALS: &[(&str, Check)] = &[
     ),
 ];
 
-/// What `make bench-operator` runs instead, one after the other.
+/// What `make bench-operator` and `make operator-rights` run instead, one after the other.
 const MEASUREMENTS: &[(&str, Check)] = &[
     ("apply_to_ready", measure::apply_to_ready),
     ("recovery", measure::recovery),
     ("roll", measure::roll),
     ("operator_restart", measure::operator_restart),
     ("many", measure::many),
+    ("each_right_that_is_taken_away_is_missed", rights::rights),
 ];
 
 fn main() -> ExitCode {

@@ -165,6 +165,28 @@ impl Stage {
         Ok(sizes)
     }
 
+    /// Both operators anew, and one that leads.
+    pub fn restart_operators(&self) -> anyhow::Result<()> {
+        self.cluster.kubectl(["rollout", "restart", "--namespace", HOME, "deployment/stockstream"])?;
+        self.cluster.rolled_out(HOME, "deployment/stockstream")?;
+        wait_until("an operator leads", PATIENCE, || {
+            Ok(self.operator_log_since_start()?.contains(r#""event":"leading""#).then_some(()))
+        })
+    }
+
+    /// What the operators that run now have logged.
+    pub fn operator_log_since_start(&self) -> anyhow::Result<String> {
+        let pods = self.cluster.get(HOME, &["pods"])?;
+        let mut log = String::new();
+        for pod in pods["items"].as_array().context("pods")? {
+            let is_going = !pod["metadata"]["deletionTimestamp"].is_null();
+            if let (false, Some(name)) = (is_going, pod["metadata"]["name"].as_str()) {
+                log += &self.cluster.kubectl(["logs", "--namespace", HOME, name])?;
+            }
+        }
+        Ok(log)
+    }
+
     /// Kills whoever leads, as a crash would; nobody, when nobody leads just now.
     pub fn kill_leader(&self) -> anyhow::Result<()> {
         let lease = self.cluster.get(HOME, &["lease", "stockstream-operator"])?;
