@@ -221,15 +221,16 @@ impl Life {
         if standing.state != State::Ready {
             return Err(Trouble::of("probing the bucket", &standing));
         }
-        // The bucket has versions, and a rule for objects but none for old versions.
-        for word in ["noncurrent", "expire"] {
-            if !standing.message.contains(&format!("advice: {BUCKET}"))
-                || !standing.message.contains(word)
-            {
-                return Err(Trouble::of(ADVICE, &standing));
-            }
+        // The bucket has a rule for objects, and versions but no rule for old ones.
+        let rule = format!("advice: {BUCKET} has a rule that lets objects expire");
+        let versions = format!("advice: {BUCKET} is versioned");
+        let is_told = standing.message.contains(&rule)
+            // What moto says of versions isn't understood.
+            && (self.server == Server::Moto || standing.message.contains(&versions));
+        match is_told {
+            true => Ok(()),
+            false => Err(Trouble::of(ADVICE, &standing)),
         }
-        Ok(())
     }
 
     async fn end_of_data(&self, places: &[Place]) -> Result<(), Trouble> {

@@ -118,14 +118,18 @@ impl Run {
         }
     }
 
-    /// The same in small letters and dashes: of its user, stream, pipeline and folder.
+    /// Short, in small letters and dashes: of its user, stream, pipeline and folder.
     pub fn slug(self) -> String {
-        self.name().to_lowercase().replace('_', "-")
+        let role = self.role_name();
+        match self.without {
+            None => role.to_owned(),
+            Some(call) => format!("{role}-{}", call.action().replace(':', "-")).to_lowercase(),
+        }
     }
 
     /// The same with underscores, as Glue wants it.
     pub fn table(self) -> String {
-        self.name().to_lowercase()
+        self.slug().replace('-', "_")
     }
 
     /// Why the server can't show what becomes of the role without this action.
@@ -135,6 +139,9 @@ impl Run {
             (Server::Ministack, Role::Operator, Call::UpdateStreamMode) => {
                 Some("ministack 1.5 has no UpdateStreamMode")
             }
+            (Server::Moto, Role::Operator, Call::GetBucketVersioning) => Some(
+                "moto 5.2 calls its answer GetBucketVersioningResponse, which the SDK takes for none",
+            ),
             (Server::Moto, Role::Worker, Call::SubscribeToShard) => {
                 Some("moto 5.2 has no SubscribeToShard")
             }
