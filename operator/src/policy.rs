@@ -149,7 +149,7 @@ mod tests {
             assert_eq!(
                 std::fs::read_to_string(&path).unwrap_or_default(),
                 policy,
-                "{} is stale: STOCKSTREAM_UPDATE_IAM=1 cargo test --workspace --lib policy",
+                "{} is stale: STOCKSTREAM_UPDATE_IAM=1 cargo test -p stockstream-operator --lib policy",
                 path.display()
             );
         }

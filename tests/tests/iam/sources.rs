@@ -177,7 +177,7 @@ pub fn calls_are_listed() -> anyhow::Result<()> {
                 .any(|other| (other.0, other.1) == (file.as_str(), operation));
             if !is_other && !actions.iter().any(|one| allowed.contains(one.as_str())) {
                 bail!(
-                    "{file} calls {operation}, but operator/src/aws/calls.rs has none of {actions:?} for the {role:?}: add it there, then STOCKSTREAM_UPDATE_IAM=1 cargo test --workspace --lib policy"
+                    "{file} calls {operation}, but operator/src/aws/calls.rs has none of {actions:?} for the {role:?}: add it there, then STOCKSTREAM_UPDATE_IAM=1 cargo test -p stockstream-operator --lib policy"
                 );
             }
         }
