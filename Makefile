@@ -1,7 +1,7 @@
 # `make help` lists the targets. What they do stands in scripts/.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo rows build test suite e2e cluster-up cluster-shell cluster-down fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client fuzz web screenshot
+.PHONY: help demo rows build images kind-up kind-down test suite e2e cluster-up cluster-shell cluster-down fmt lint deny unit soak-kinesis bench-kinesis bench-assignment chaos sim sim-mutants generate check-generated advisories clean-cache bench bench-peers bench-stream bench-tick bench-commit bench-client fuzz web screenshot
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -15,6 +15,17 @@ rows: ## Show the demo's newest rows, read back by DuckDB
 build: ## Set up and build; the binary is bin/stockstream
 	@scripts/setup.sh build
 	@scripts/build.sh product
+
+images: ## Build the images of worker and operator as they are published, without Docker: OCI archives in images/
+	@scripts/setup.sh build
+	@scripts/setup.sh python
+	@scripts/images.sh --profile release
+
+kind-up: ## The operator and a pipeline on kind, with AWS emulated (needs docker, kind, kubectl, helm; not run in CI)
+	@scripts/kind.sh up
+
+kind-down: ## End that cluster
+	@scripts/kind.sh down
 
 test: ## Set up and run every check and test, as CI does
 	@scripts/test.sh all

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Builds the binary: scripts/build.sh product|suites|prepare
+# Builds the binary: scripts/build.sh product|suites|release|prepare
 #
 #   product  `stockstream` and `stockstream-operator` as users get them; linked into bin/
 #   suites   that, and the one with failpoints that the kill-and-restart suite runs
+#   release  both as they are published: optimised, which takes many minutes; not linked into bin/
 #   prepare  nothing, but what comes before every build or lint in a shared cache
 #
 # All cargo commands of this project select the whole workspace, so that cargo resolves the same features for all of
@@ -11,7 +12,7 @@ set -euo pipefail
 . "$(dirname "$0")/env.sh"
 
 what=${1-product}
-case $what in product | suites | prepare) ;; *) die "usage: scripts/build.sh product|suites|prepare" ;; esac
+case $what in product | suites | release | prepare) ;; *) die "usage: scripts/build.sh product|suites|release|prepare" ;; esac
 
 cd "$root"
 mkdir -p "$CARGO_TARGET_DIR/checkouts" "$built"
@@ -47,21 +48,26 @@ forget_gone_checkouts() {
     printf '%s' "$root" >"$built/root"
 }
 
-# A hard link stays what it is: linkers write a new file.
+# keep PROFILE FOLDER PROGRAM…: a hard link stays what it is, for linkers write a new file.
 keep() {
-    mkdir -p "$built/$1"
+    mkdir -p "$built/$2"
     local program
-    for program in "${@:2}"; do ln -f "$CARGO_TARGET_DIR/debug/$program" "$built/$1/$program"; done
+    for program in "${@:3}"; do ln -f "$CARGO_TARGET_DIR/$1/$program" "$built/$2/$program"; done
 }
 
 forget_gone_checkouts
 forget_other_checkouts
 [ "$what" != prepare ] || exit 0
+if [ "$what" = release ]; then
+    cargo build --workspace --release --locked --bin stockstream --bin stockstream-operator
+    keep release release stockstream stockstream-operator
+    exit 0
+fi
 if [ "$what" = suites ]; then
     cargo build --workspace --bin stockstream --features stockstream/failpoints
-    keep failpoints stockstream
+    keep debug failpoints stockstream
 fi
 cargo build --workspace --bin stockstream --bin stockstream-operator
-keep product stockstream stockstream-operator
+keep debug product stockstream stockstream-operator
 mkdir -p bin
 for program in stockstream stockstream-operator; do ln -sfn "$built/product/$program" "bin/$program"; done

@@ -15,7 +15,7 @@ use crate::quantity::ByteSize;
 use crate::spec::{
     Aggregate, Compression, Consumer, DeletionPolicy, Encryption, FileFormat, GlueCatalog,
     InitialPosition, Management, MaxAhead, OnDataLoss, PartitionColumn, Record, StockStream,
-    StockStreamSpec, WindowLimits, Workers,
+    StockStreamSpec, StreamMode, WindowLimits, Workers,
 };
 use crate::validate;
 
@@ -396,12 +396,7 @@ fn source(spec: &StockStreamSpec) -> Option<SourceSettings> {
             stream_name: kinesis.stream_name.clone(),
             region: kinesis.region.clone(),
             initial_position: kinesis.initial_position,
-            capacity: match &kinesis.mode.provisioned {
-                Some(provisioned) => StreamCapacity::Provisioned {
-                    shards: provisioned.shards,
-                },
-                None => StreamCapacity::OnDemand,
-            },
+            capacity: capacity(&kinesis.mode.clone().unwrap_or_default()),
             retention: kinesis.retention.get(),
             encryption_key: kinesis
                 .encryption
@@ -419,6 +414,15 @@ fn source(spec: &StockStreamSpec) -> Option<SourceSettings> {
         (Some(_), Some(_)) | (None, None) => return None,
     };
     Some(source)
+}
+
+fn capacity(mode: &StreamMode) -> StreamCapacity {
+    match &mode.provisioned {
+        Some(provisioned) => StreamCapacity::Provisioned {
+            shards: provisioned.shards,
+        },
+        None => StreamCapacity::OnDemand,
+    }
 }
 
 fn record(record: &Record, watermark_delay: Duration) -> RecordSettings {

@@ -35,7 +35,12 @@ fn log(cli: &Cli) {
         .with_writer(std::io::stderr)
         .with_target(false);
     match cli.log_format {
-        LogFormat::Json => lines.json().flatten_event(true).init(),
+        LogFormat::Json => lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .init(),
         LogFormat::Text => lines.init(),
     }
 }

@@ -12,6 +12,7 @@ use crate::apply::Applied;
 use crate::aws::glue::CatalogLook;
 use crate::aws::kinesis::StreamLook;
 use crate::aws::{Standing, State};
+use crate::workers::Told;
 
 /// A part that is as it should be is looked at again after this: somebody may have changed it.
 const READY_AGAIN: Duration = Duration::from_secs(300);
@@ -124,8 +125,12 @@ pub struct Memory {
     pub scalings: Vec<Timestamp>,
     /// True when this operator made the stream. Its tags may be seen a moment later.
     pub made_stream: bool,
+    /// What the workers told last, when, and at which addresses they were asked.
+    pub asked: Option<(Instant, Vec<String>, Told)>,
     /// Ticks over all shards, and when that was told.
     pub ticks: Option<(u64, Instant)>,
+    /// Ticks a second, as they were told last.
+    pub tick_rate: Option<u64>,
     /// How often in a row the workers' answers changed nothing.
     pub quiet: u32,
     /// Reconciles in a row that failed.

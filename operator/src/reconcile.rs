@@ -195,8 +195,7 @@ async fn ensure(
     // Status.
     let pods = pods_of(context, &pipeline);
     let rollout = rollout(context, &pipeline, &pods);
-    let told = ask(context, &pods).await;
-    let tick_rate = tick_rate(memory, &told);
+    let told = ask(context, memory, &pods).await;
     let nothing = Standing::new(State::Waiting, "NotLookedAt", "");
     let findings = Findings {
         pipeline: &pipeline,
@@ -217,7 +216,7 @@ async fn ensure(
         scale,
         image: &context.settings.image,
         told: (!pods.is_empty()).then_some(&told),
-        tick_rate,
+        tick_rate: memory.tick_rate,
         now,
     };
     let status = status::status(before, &findings);
@@ -546,7 +545,10 @@ fn trouble(deployment: &serde_json::Value, pods: &[Arc<Pod>]) -> Option<String> 
     of_pods.or_else(failure)
 }
 
-async fn ask(context: &Context, pods: &[Arc<Pod>]) -> Told {
+/// What was told a moment ago isn't asked for again: a status that is written leads to a reconcile, and so do pods one by one.
+const TOLD_HOLDS: Duration = Duration::from_secs(2);
+
+async fn ask(context: &Context, memory: &mut Memory, pods: &[Arc<Pod>]) -> Told {
     let addresses: Vec<String> = pods
         .iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
@@ -556,25 +558,31 @@ async fn ask(context: &Context, pods: &[Arc<Pod>]) -> Told {
             status.pod_ip.clone().filter(|_| is_running)
         })
         .collect();
-    context.workers.ask(addresses).await
+    if let Some((at, asked, told)) = &memory.asked
+        && *asked == addresses
+        && at.elapsed() < TOLD_HOLDS
+    {
+        return told.clone();
+    }
+    let told = context.workers.ask(addresses.clone()).await;
+    measure(memory, &told);
+    memory.asked = Some((Instant::now(), addresses, told.clone()));
+    told
 }
 
 /// Ticks a second since the workers were asked before. A hand-over may count a few twice or not at all: it is for people.
-fn tick_rate(memory: &mut Memory, told: &Told) -> Option<u64> {
+fn measure(memory: &mut Memory, told: &Told) {
     if told.answered == 0 {
         memory.ticks = None;
-        return None;
+        return;
     }
     let now = Instant::now();
     let ticks: u64 = told.shards.values().map(|shard| shard.counters.ticks).sum();
-    let before = memory.ticks.replace((ticks, now));
-    let (before, at) = before?;
+    let Some((before, at)) = memory.ticks.replace((ticks, now)) else {
+        return;
+    };
     let millis = u64::try_from(now.duration_since(at).as_millis()).unwrap_or(u64::MAX);
-    if millis < 1_000 {
-        memory.ticks = Some((before, at));
-        return None;
-    }
-    Some(ticks.saturating_sub(before).saturating_mul(1_000) / millis)
+    memory.tick_rate = Some(ticks.saturating_sub(before).saturating_mul(1_000) / millis.max(1));
 }
 
 /// Writes the status if it differs; whether it did. Tells of what changed in it.

@@ -70,6 +70,8 @@ pub struct ReportedShard {
     pub millis_behind_latest: Option<u64>,
     /// RFC 3339.
     pub watermark: Option<String>,
+    /// End of the newest window that its owner has published, RFC 3339.
+    pub published_through: Option<String>,
     /// Counts.
     pub counters: ReportedCounters,
 }

@@ -27,12 +27,18 @@ const AT_ONCE: usize = 3;
 
 type Check = fn(&Tenant<'_>) -> anyhow::Result<()>;
 
+/// The longest first, so that the others run beside them.
 const TRIALS: &[(&str, Check)] = &[
-    ("from_one_yaml_to_rows_that_are_right", life::quickstart),
+    ("an_idle_pipeline_costs_no_call_of_kubernetes", upkeep::idle),
+    (
+        "an_operator_that_is_killed_again_and_again_gets_there",
+        upkeep::killed_operator,
+    ),
     (
         "killed_deleted_and_cut_off_workers_lose_no_row",
         life::kills,
     ),
+    ("from_one_yaml_to_rows_that_are_right", life::quickstart),
     (
         "suspended_and_resumed_it_goes_on_where_it_was",
         life::suspend,
@@ -51,7 +57,14 @@ const TRIALS: &[(&str, Check)] = &[
         "the_younger_of_two_that_claim_one_thing_touches_nothing",
         upkeep::conflict,
     ),
-    ("an_idle_pipeline_costs_no_call_of_kubernetes", upkeep::idle),
+    (
+        "what_only_the_operator_can_check_is_told_with_its_field",
+        upkeep::invalid,
+    ),
+    (
+        "a_stream_that_is_throttled_holds_up_nothing_else",
+        aws::throttled,
+    ),
     ("retain_keeps_all_that_lies_in_aws", aws::retain),
     ("delete_takes_what_was_made_and_nothing_more", aws::delete),
     ("shards_follow_the_spec", aws::reshard),

@@ -127,6 +127,13 @@ pub const KIND: &str = "StockStream";
         description = "Ticks a second, over all shards"
     ),
     printcolumn(
+        name = "Published",
+        type_ = "string",
+        json_path = ".status.lastPublishedWindow",
+        priority = 1,
+        description = "End of the newest window whose rows were published"
+    ),
+    printcolumn(
         name = "Output",
         type_ = "string",
         json_path = ".spec.output.path",

@@ -50,9 +50,10 @@ pub struct KinesisSource {
     pub initial_position: InitialPosition,
 
     /// Capacity of the stream, used when the operator makes it: `{provisioned: {shards: N}}` or
-    /// `{onDemand: {}}`.
-    #[serde(default)]
-    pub mode: StreamMode,
+    /// `{onDemand: {}}`. Default: `{provisioned: {shards: 2}}`.
+    // No default of the schema: the API server would store it, and an `onDemand` that is applied later would stand beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<StreamMode>,
 
     /// How long the stream keeps ticks: whole hours, from 24h to 8760h (a year). A pipeline that stands
     /// still for longer loses ticks.

@@ -47,6 +47,10 @@ pub struct StockStreamStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub watermark: Option<String>,
 
+    /// End of the newest window whose rows were published, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_published_window: Option<String>,
+
     /// Ticks a second over all shards since the status before, such as `1250`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tick_rate: Option<String>,
@@ -88,7 +92,7 @@ pub struct WorkerStatus {
 #[serde(rename_all = "camelCase")]
 #[schemars(inline)]
 pub struct StreamStatus {
-    /// Its ARN.
+    /// ARN of the stream.
     #[serde(default)]
     pub arn: String,
 

@@ -60,7 +60,7 @@ pub struct WorkerServiceAccount {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 63),
-        regex(pattern = "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        regex(pattern = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
     )]
     pub name: Option<String>,
 

@@ -40,7 +40,7 @@ fn the_older_one_has_it_whatever_the_order() {
 fn names_decide_between_those_of_one_second() {
     let a = claimant("a", 1, "x", "lake", "");
     let b = claimant("b", 1, "y", "lake", "");
-    assert_eq!(conflict(&a, &[b.clone()]), None);
+    assert_eq!(conflict(&a, std::slice::from_ref(&b)), None);
     assert!(conflict(&b, &[a]).is_some());
 }
 
@@ -48,7 +48,7 @@ fn names_decide_between_those_of_one_second() {
 fn many_may_read_one_stream_unless_they_would_change_it_to_different_ends() {
     let one = claimant("one", 1, "s", "lake-one", "");
     let same = claimant("two", 2, "s", "lake-two", "");
-    assert_eq!(conflict(&same, &[one.clone()]), None);
+    assert_eq!(conflict(&same, std::slice::from_ref(&one)), None);
     let yaml = "  deletionPolicy: Retain";
     let mut other = claimant("three", 3, "s", "lake-three", yaml);
     let text = "apiVersion: stockstream.dev/v1alpha1
@@ -62,7 +62,7 @@ spec:
         stockstream_crds::parse(&text.replace("MANAGEMENT", management)).unwrap()
     };
     other.pipeline = parsed("Managed");
-    let found = conflict(&other, &[one.clone()]).expect("9 shards, or 2");
+    let found = conflict(&other, std::slice::from_ref(&one)).expect("9 shards, or 2");
     assert_eq!(found.field, "spec.source.kinesis.streamName");
     other.pipeline = parsed("External");
     assert_eq!(conflict(&other, &[one]), None);
@@ -81,7 +81,7 @@ fn one_table_belongs_to_one() {
 fn a_path_within_another_is_claimed_and_one_that_only_begins_like_it_is_not() {
     let one = claimant("one", 1, "a", "lake", "");
     let within = claimant("two", 2, "b", "lake/rows", "");
-    assert!(conflict(&within, &[one.clone()]).is_some());
+    assert!(conflict(&within, std::slice::from_ref(&one)).is_some());
     let beside = claimant("two", 2, "b", "lake/rows2", "");
     assert_eq!(conflict(&beside, &[one]), None);
 }

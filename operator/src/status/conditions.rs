@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{Findings, Rollout};
+use super::Findings;
 use crate::aws::{Standing, State};
 
 /// Conditions that are shown whatever their status, in this order. `Reconciling` and `Stalled` are there only while they are
@@ -136,7 +136,8 @@ fn workers(found: &Findings<'_>) -> Verdict {
             "workers are started once the stream and the buckets are there",
         );
     };
-    let Rollout { desired, ready, .. } = rollout;
+    let ready = &rollout.ready;
+    let desired = &i32::try_from(found.scale.workers).unwrap_or(i32::MAX);
     if found.scale.workers == 0 {
         return verdict(
             "False",

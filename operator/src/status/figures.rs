@@ -20,6 +20,13 @@ pub(super) fn fill(status: &mut StockStreamStatus, told: &Told) {
         .filter_map(|shard| shard.watermark.clone())
         .min()
         .map(|watermark| whole_seconds(&watermark));
+    // An owner that has published nothing yet tells nothing: what was told before stands.
+    let published = told
+        .shards
+        .values()
+        .filter_map(|shard| shard.published_through.as_deref());
+    let published = published.map(whole_seconds).max();
+    status.last_published_window = published.max(status.last_published_window.take());
     let count = |phases: &[&str]| {
         let shards = told.shards.values();
         let count = shards

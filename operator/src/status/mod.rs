@@ -121,6 +121,7 @@ pub fn status(before: Option<&StockStreamStatus>, found: &Findings<'_>) -> Stock
         workers: Some(workers(found)),
         stream: stream(before.stream.as_ref(), found),
         catalog: catalog(before.catalog.as_ref(), found),
+        last_published_window: before.last_published_window.clone(),
         ..StockStreamStatus::default()
     };
     match found.told {
@@ -132,8 +133,9 @@ pub fn status(before: Option<&StockStreamStatus>, found: &Findings<'_>) -> Stock
             status.watermark = before.watermark.clone();
         }
     }
-    status.tick_rate = match found.told {
-        Some(_) => found.tick_rate.map(figures::rounded),
+    // An operator that has just started has asked once only: what was told before stands.
+    status.tick_rate = match found.tick_rate {
+        Some(rate) => Some(figures::rounded(rate)),
         None => before.tick_rate.clone(),
     };
     status.cost_estimate = figures::cost(found);

@@ -222,6 +222,7 @@ fn told(lags: &[u64]) -> Told {
                     phase: "Reading".to_owned(),
                     millis_behind_latest: Some(*lag),
                     watermark: Some(format!("2024-01-02T14:{:02}:00.25Z", index % 60)),
+                    published_through: (index == 1).then(|| "2024-01-02T14:07:00Z".to_owned()),
                     counters: ReportedCounters { ticks: 5 },
                     ..ReportedShard::default()
                 };
@@ -254,6 +255,10 @@ fn what_workers_tell_is_shown_and_the_worst_fifty_of_many_shards() {
     assert_eq!(status.lag.as_deref(), Some("3m"));
     assert_eq!(status.watermark.as_deref(), Some("2024-01-02T14:00:00Z"));
     assert_eq!(
+        status.last_published_window.as_deref(),
+        Some("2024-01-02T14:07:00Z")
+    );
+    assert_eq!(
         verdict(&status, "KeyedByTicker").unwrap(),
         "False ForeignKeys"
     );
@@ -266,6 +271,7 @@ fn what_workers_tell_is_shown_and_the_worst_fifty_of_many_shards() {
     case.told = None;
     let later = case.status(Some(&status));
     assert_eq!(later.shards, status.shards);
+    assert_eq!(later.last_published_window, status.last_published_window);
     assert_eq!(
         verdict(&later, "KeyedByTicker").unwrap(),
         "False ForeignKeys"

@@ -209,3 +209,27 @@ pub fn no_bucket(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     tenant.stage.s3("make-bucket", &["nowhere"])?;
     tenant.becomes("lost", "Ready", "True Running")
 }
+
+/// Kinesis refuses to tell of one pipeline's stream, again and again: that one says so, and neither its table nor another
+/// pipeline waits.
+pub fn throttled(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let fault = |count: u64| {
+        let stream = format!("{}-slow", tenant.own());
+        let rules = match count {
+            0 => json!([]),
+            count => {
+                json!([{"operation": "DescribeStreamSummary", "stream": stream, "count": count, "fault": {"throttle": {}}}])
+            }
+        };
+        tenant.stage.kinesis_faults(&rules)
+    };
+    fault(10_000)?;
+    tenant.apply(&tenant.yaml("slow", 1, &catalog(tenant)))?;
+    tenant.ready("other", &tenant.yaml("other", 1, ""))?;
+    tenant.becomes("slow", "StreamReady", "False Throttled")?;
+    tenant.becomes("slow", "CatalogReady", "True TableReady")?;
+    tenant.becomes("slow", "StorageReady", "True Writable")?;
+    tenant.becomes("slow", "Reconciling", "True Throttled")?;
+    fault(0)?;
+    tenant.becomes("slow", "Ready", "True Running")
+}

@@ -148,6 +148,27 @@ impl Stage {
         Ok(())
     }
 
+    /// Kills whoever leads, as a crash would; nobody, when nobody leads just now.
+    pub fn kill_leader(&self) -> anyhow::Result<()> {
+        let lease = self.cluster.get(HOME, &["lease", "stockstream-operator"])?;
+        let Some(pod) = lease["spec"]["holderIdentity"].as_str() else {
+            return Ok(());
+        };
+        let found = self.cluster.get(HOME, &["pod", pod])?;
+        // Killed before, it starts later and later: then another one leads, or will.
+        match found["status"]["containerStatuses"][0]["state"]["running"].is_object() {
+            true => self.cluster.kill_container(HOME, pod),
+            false => Ok(()),
+        }
+    }
+
+    /// How many operators say that they lead.
+    pub fn leaders(&self) -> anyhow::Result<u64> {
+        wait_until("both operators answer", PATIENCE, || {
+            Ok(self.counter("leading").ok())
+        })
+    }
+
     /// One of the operators' counters, of all of them together.
     pub fn counter(&self, name: &str) -> anyhow::Result<u64> {
         let pods = self.cluster.get(HOME, &["pods"])?;
@@ -168,6 +189,20 @@ impl Stage {
                 .parse::<u64>()?;
         }
         Ok(sum)
+    }
+
+    /// Scripts trouble of the stream's server, in place of what was scripted before.
+    pub fn kinesis_faults(&self, rules: &Value) -> anyhow::Result<()> {
+        let rules = rules.to_string();
+        let sent = self.cluster.within(|| {
+            stockstream_tests::http::send(
+                &self.kinesis_endpoint,
+                "PUT",
+                "/_stockstream/faults",
+                &rules,
+            )
+        });
+        sent.map(drop)
     }
 
     /// boto3 against the stream's server.

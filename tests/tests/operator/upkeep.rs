@@ -173,3 +173,78 @@ pub fn idle(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     );
     Ok(())
 }
+
+/// SIGKILL at moments that nobody chose, of whoever leads: while things are made, changed and deleted.
+pub fn killed_operator(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let more = "  deletionPolicy: Delete\n  workers: {replicas: 1}";
+    let kill = |after: u64| -> anyhow::Result<()> {
+        std::thread::sleep(Duration::from_millis(after));
+        tenant.stage.kill_leader()
+    };
+    tenant.apply(&tenant.yaml("survives", 1, more))?;
+    for after in [150, 700, 1_500] {
+        kill(after)?;
+    }
+    tenant.becomes("survives", "Ready", "True Running")?;
+    tenant.put("survives", &ticks(0..1))?;
+    let shards = json!({"spec": {"source": {"kinesis": {"mode": {"provisioned": {"shards": 2}}}}}});
+    tenant.patch("survives", &shards)?;
+    kill(300)?;
+    wait_until("two shards in the status", PATIENCE, || {
+        let resource = tenant.get(&["stockstream", "survives"])?;
+        Ok((resource["status"]["stream"]["openShards"] == 2).then_some(()))
+    })?;
+    tenant.put("survives", &ticks(1..2))?;
+    tenant.close("survives", 1)?;
+    tenant.has_rows("survives", &ticks(0..2))?;
+    let own = ["--namespace", tenant.namespace.as_str()];
+    tenant.cluster().kubectl(own.iter().chain(&[
+        "delete",
+        "stockstream/survives",
+        "--wait=false",
+    ]))?;
+    for after in [500, 3_000] {
+        kill(after)?;
+    }
+    tenant
+        .cluster()
+        .wait(&tenant.namespace, "stockstream/survives", "delete")?;
+    let stream = tenant
+        .stage
+        .kinesis(&["describe", &format!("{}-survives", tenant.own())])?;
+    ensure!(
+        stream == json!({}) || stream["status"] == "DELETING",
+        "the stream stays: {stream}"
+    );
+    ensure!(tenant.stage.leaders()? <= 1, "two lead at once");
+    Ok(())
+}
+
+/// Rules that CEL can't state: the API server takes it, and the operator says what is wrong and where.
+pub fn invalid(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let odd = tenant.yaml("odd", 1, "").replace(
+        "commitInterval: 1s}",
+        "commitInterval: 1s, lease: {heartbeat: 2s, expiry: 5s}}",
+    );
+    tenant.apply(&odd)?;
+    tenant.becomes("odd", "Stalled", "True InvalidSpec")?;
+    let resource = tenant.get(&["stockstream", "odd"])?;
+    let conditions = resource["status"]["conditions"].to_string();
+    ensure!(
+        conditions.contains("spec.state.lease.expiry"),
+        "no field in: {conditions}"
+    );
+    let files = "apiVersion: stockstream.dev/v1alpha1
+kind: StockStream
+metadata: {name: files}
+spec:
+  source: {files: {paths: [\"s3://lake/ticks/*.ndjson\"]}}
+  output: {path: \"s3://lake/files/rows\"}
+  state: {path: \"s3://lake/files/state\"}
+";
+    tenant.apply(files)?;
+    tenant.becomes("files", "Stalled", "True FilesNotSupported")?;
+    // Mended, it goes on.
+    tenant.apply(&tenant.yaml("odd", 1, ""))?;
+    tenant.becomes("odd", "Ready", "True Running")
+}

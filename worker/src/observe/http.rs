@@ -254,7 +254,7 @@ async fn index(State(shared): State<Arc<Shared>>) -> String {
          /api/history   ?ticker=NAME: its newest minutes\n\
          /metrics       what this worker knows, for Prometheus\n\
          /healthz       200 while the process lives\n\
-         /readyz        200 when every shard is read, else 503 and why\n",
+         /readyz        200 when the shards of this worker are read, else 503 and why\n",
         version = report.worker.version,
         namespace = report.pipeline.namespace,
         name = report.pipeline.name,
@@ -298,7 +298,7 @@ async fn metrics_text(State(shared): State<Arc<Shared>>) -> Response {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Readiness {
-    /// Whether every shard is read and the pipeline runs.
+    /// Whether the pipeline runs and the shards of this worker are read.
     pub ready: bool,
     /// Why not, for people.
     pub reasons: Vec<String>,
@@ -322,10 +322,14 @@ pub fn readiness(report: &PipelineReport) -> Readiness {
             because(&report.reason)
         )),
     }
-    let waiting = report
-        .shards
-        .iter()
-        .filter(|shard| !matches!(shard.phase, ShardPhase::Reading | ShardPhase::Ended));
+    // A shard that waits for its parents or is in another worker's hands isn't this one's to read; one that waits for room is
+    // being read, as fast as its rows can be written.
+    let waiting = report.shards.iter().filter(|shard| {
+        matches!(
+            shard.phase,
+            ShardPhase::Taking | ShardPhase::Recovering | ShardPhase::Failed
+        )
+    });
     for (index, shard) in waiting.enumerate() {
         if index == MAX_READY_REASONS {
             reasons.push("and further shards".to_owned());

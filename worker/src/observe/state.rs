@@ -244,6 +244,9 @@ pub struct ShardReport {
     /// Arrival time up to which the shard has been read.
     #[serde(with = "iso8601::option")]
     pub read_through: Option<i64>,
+    /// End of the newest window that this worker has published.
+    #[serde(default, with = "iso8601::option")]
+    pub published_through: Option<i64>,
     /// Windows open now, over all tickers.
     pub open_windows: u64,
     /// Bytes of closed rows and rejects that are not yet published.
@@ -275,6 +278,7 @@ impl ShardReport {
             millis_behind_latest: None,
             watermark: None,
             read_through: None,
+            published_through: None,
             open_windows: 0,
             unpublished_bytes: 0,
             read_ahead_bytes: 0,

@@ -484,6 +484,7 @@ impl ShardWatch {
             .and_then(|millis| u64::try_from(millis).ok());
         report.watermark = state.watermark().map(|watermark| watermark.0);
         report.read_through = state.read_through().map(|through| through.0);
+        report.published_through = self.published_through.values().max().map(|end| end.0);
         report.open_windows = state.open_windows() as u64;
         report.unpublished_bytes = chain.unpublished_bytes() as u64;
         report.read_ahead_bytes = self.bytes.held();
