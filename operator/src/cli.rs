@@ -64,6 +64,9 @@ pub struct PolicyArgs {
     /// Whose.
     #[arg(value_enum)]
     pub role: Role,
+    /// ARN of a key of yours that encrypts a stream or a bucket; may be given again.
+    #[arg(long, value_name = "ARN")]
+    pub key: Vec<String>,
 }
 
 /// Who asks AWS.

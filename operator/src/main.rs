@@ -50,7 +50,7 @@ fn log(cli: &Cli) {
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Crd => print(&policy::custom_resource_definition()?),
-        Command::Policy(PolicyArgs { role }) => print(&policy::policy(role)),
+        Command::Policy(PolicyArgs { role, key }) => print(&policy::policy(role, &key)),
         Command::Run(args) => {
             // Both providers are linked; kube and AWS take the one that is installed.
             rustls::crypto::aws_lc_rs::default_provider()

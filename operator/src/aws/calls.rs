@@ -1,7 +1,7 @@
 //! Every call of AWS that Stockstream makes, and the action that allows it.
 //!
 //! Owns the list from which the least-privilege policies are generated (`stockstream-operator policy`). A call that isn't here
-//! isn't allowed, and a test notices.
+//! isn't allowed: the suite `iam` notices that, and an action that nobody needs.
 
 use crate::cli::Role;
 
@@ -170,5 +170,15 @@ impl Call {
             | Self::DescribeStreamConsumer
             | Self::BatchCreatePartition => &[Role::Worker],
         }
+    }
+}
+
+/// What Kinesis and S3 ask AWS KMS in the caller's name, where a key of the caller's own encrypts. A stream's reader decrypts, its
+/// administrator describes the key (Kinesis' developer guide, "Permissions to use user-generated KMS keys"); who puts an object
+/// needs a data key of it, who gets one decrypts it (S3's user guide, "Using server-side encryption with AWS KMS keys").
+pub const fn key_actions(role: Role) -> &'static [&'static str] {
+    match role {
+        Role::Operator => &["kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"],
+        Role::Worker => &["kms:Decrypt", "kms:GenerateDataKey"],
     }
 }

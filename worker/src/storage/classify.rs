@@ -168,7 +168,8 @@ impl Attempt<'_> {
             Some(429 | 503) => self.throttled(said.text),
             _ if THROTTLES.contains(&said.code.as_str()) => self.throttled(said.text),
             _ if is_about_credentials(&said.code) => self.credentials(said.text),
-            None if said.code == "AccessDenied" => self.denied(said.text),
+            // Of a listing, which object_store doesn't sort, and of one key of a deletion.
+            Some(403) | None if said.code == "AccessDenied" => self.denied(said.text),
             Some(408) => self.transient(true, said.text),
             Some(400) if said.code == "RequestTimeout" => self.transient(true, said.text),
             Some(501) => self.rejected(said.text),
@@ -367,6 +368,20 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "can't create s3://lake/out/k: access denied; allow s3:PutObject on arn:aws:s3:::lake/out/* (403 AccessDenied: no)"
+        );
+    }
+
+    #[test]
+    fn a_denied_listing_names_the_action_and_the_bucket() {
+        let text =
+            "status code: 403: <Error><Code>AccessDenied</Code><Message>no</Message></Error>";
+        let failure = attempt(&root(), Operation::List).classify(&generic(text));
+        let Failure::Permanent(error) = failure else {
+            panic!("not permanent");
+        };
+        assert_eq!(
+            error.to_string(),
+            "can't list s3://lake/out/k: access denied; allow s3:ListBucket on arn:aws:s3:::lake (403 AccessDenied: no)"
         );
     }
 
