@@ -122,7 +122,9 @@ where
         metrics.requested();
         request
     });
-    let client = ClientBuilder::try_from(config)?.with_layer(&counted).build();
+    let client = ClientBuilder::try_from(config)?
+        .with_layer(&counted)
+        .build();
     let version = client
         .apiserver_version()
         .await

@@ -36,7 +36,10 @@ impl Default for Metrics {
         };
         let reconciles = counter("reconciles", "Reconciles that came to their end");
         let failures = counter("reconcile_failures", "Reconciles that broke off");
-        let requests = counter("kubernetes_requests", "Requests of the API server, watches included");
+        let requests = counter(
+            "kubernetes_requests",
+            "Requests of the API server, watches included",
+        );
         let applies = counter("applies", "Objects applied or deleted in Kubernetes");
         let status_writes = counter("status_writes", "Statuses written");
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));

@@ -132,6 +132,8 @@ async fn ensure(
     context: &Context,
     memory: &mut Memory,
 ) -> Result<Action, ReconcileError> {
+    // An operator that has just started must not tell of workers that are gone only because it hasn't looked yet.
+    context.has_seen_pods().await;
     let now = Timestamp::now();
     let before = resource.status.as_ref();
     let generation = resource.metadata.generation.unwrap_or(0);

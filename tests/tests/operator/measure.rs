@@ -36,21 +36,34 @@ fn told(what: &str, goal: &str, mut times: Vec<Duration>) {
 /// A pod's own word: shards that it reads, with their epochs. Nothing when it doesn't answer.
 fn reads(tenant: &Tenant<'_>, address: &str) -> BTreeMap<String, u64> {
     let url = format!("{address}:8080");
-    let answer = tenant.cluster().within(|| http::send(&url, "GET", "/api/state?tickers=false", ""));
-    let Some(state) = answer.ok().and_then(|text| serde_json::from_str::<Value>(&text).ok()) else {
+    let answer = tenant
+        .cluster()
+        .within(|| http::send(&url, "GET", "/api/state?tickers=false", ""));
+    let Some(state) = answer
+        .ok()
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok())
+    else {
         return BTreeMap::new();
     };
     let shards = state["shards"].as_array().cloned().unwrap_or_default();
     shards
         .iter()
-        .filter(|shard| shard["phase"] == "Reading" && shard["owner"] == state["worker"]["memberId"])
-        .filter_map(|shard| Some((shard["shard"].as_str()?.to_owned(), shard["epoch"].as_u64()?)))
+        .filter(|shard| {
+            shard["phase"] == "Reading" && shard["owner"] == state["worker"]["memberId"]
+        })
+        .filter_map(|shard| {
+            Some((
+                shard["shard"].as_str()?.to_owned(),
+                shard["epoch"].as_u64()?,
+            ))
+        })
         .collect()
 }
 
 /// Name and address of each worker pod that isn't going.
 fn workers(tenant: &Tenant<'_>, name: &str) -> anyhow::Result<Vec<(String, String)>> {
-    let selector = format!("--selector=stockstream.dev/pipeline={name},app.kubernetes.io/component=worker");
+    let selector =
+        format!("--selector=stockstream.dev/pipeline={name},app.kubernetes.io/component=worker");
     let list = tenant.get(&["pods", &selector])?;
     let items = list["items"].as_array().cloned().unwrap_or_default();
     Ok(items
@@ -64,7 +77,11 @@ fn workers(tenant: &Tenant<'_>, name: &str) -> anyhow::Result<Vec<(String, Strin
 }
 
 /// Waits until all shards are read, and says by whom.
-fn settled(tenant: &Tenant<'_>, name: &str, shards: usize) -> anyhow::Result<BTreeMap<String, (String, u64)>> {
+fn settled(
+    tenant: &Tenant<'_>,
+    name: &str,
+    shards: usize,
+) -> anyhow::Result<BTreeMap<String, (String, u64)>> {
     wait_until("every shard is read", PATIENCE, || {
         let mut all = BTreeMap::new();
         for (pod, address) in workers(tenant, name)? {
@@ -81,8 +98,15 @@ pub fn apply_to_ready(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     for number in 0..TIMES {
         let name = format!("p{number}");
         times.push(tenant.ready(&name, &tenant.yaml(&name, 2, ""))?);
-        tenant.cluster().kubectl(["delete", "--namespace", &tenant.namespace, &format!("stockstream/{name}")])?;
-        wait_until("its pods are gone", PATIENCE, || Ok(workers(tenant, &name)?.is_empty().then_some(())))?;
+        tenant.cluster().kubectl([
+            "delete",
+            "--namespace",
+            &tenant.namespace,
+            &format!("stockstream/{name}"),
+        ])?;
+        wait_until("its pods are gone", PATIENCE, || {
+            Ok(workers(tenant, &name)?.is_empty().then_some(()))
+        })?;
     }
     told("apply to Ready", "10000", times);
     Ok(())
@@ -102,7 +126,11 @@ fn disturbed(
         let before = settled(tenant, "hurt", SHARDS)?;
         // Shards move until the plan is balanced: those moves aren't what is measured.
         std::thread::sleep(Duration::from_secs(14));
-        let before = if before == settled(tenant, "hurt", SHARDS)? { before } else { settled(tenant, "hurt", SHARDS)? };
+        let before = if before == settled(tenant, "hurt", SHARDS)? {
+            before
+        } else {
+            settled(tenant, "hurt", SHARDS)?
+        };
         let (victim, _) = before.values().next().context("an owner")?.clone();
         let hit: BTreeMap<&String, u64> = before
             .iter()
@@ -125,7 +153,9 @@ fn disturbed(
                 }
             }
             std::thread::sleep(LOOK);
-            let all = hit.iter().all(|(shard, epoch)| taken.get(*shard).is_some_and(|now| now > epoch));
+            let all = hit
+                .iter()
+                .all(|(shard, epoch)| taken.get(*shard).is_some_and(|now| now > epoch));
             Ok(all.then_some(()))
         })?;
         times.push(begun.elapsed());
@@ -138,7 +168,14 @@ fn disturbed(
 }
 
 pub fn recovery(tenant: &Tenant<'_>) -> anyhow::Result<()> {
-    tenant.ready("hurt", &tenant.yaml("hurt", 3, "  workers: {replicas: 3}\n  dashboard: {enabled: false}"))?;
+    tenant.ready(
+        "hurt",
+        &tenant.yaml(
+            "hurt",
+            3,
+            "  workers: {replicas: 3}\n  dashboard: {enabled: false}",
+        ),
+    )?;
     let cluster = tenant.cluster();
     let namespace = tenant.namespace.as_str();
     disturbed(
@@ -152,7 +189,18 @@ pub fn recovery(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         tenant,
         "pod deleted: until its shards are read again",
         "2000",
-        |pod| cluster.kubectl(["delete", "pod", "--namespace", namespace, pod, "--wait=false"]).map(drop),
+        |pod| {
+            cluster
+                .kubectl([
+                    "delete",
+                    "pod",
+                    "--namespace",
+                    namespace,
+                    pod,
+                    "--wait=false",
+                ])
+                .map(drop)
+        },
         |_| Ok(()),
     )?;
     disturbed(
@@ -167,13 +215,19 @@ pub fn recovery(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 /// A changed spec under load: the longest that any shard wasn't read.
 pub fn roll(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     const SHARDS: usize = 2;
-    tenant.ready("rolled", &tenant.yaml("rolled", 2, "  dashboard: {enabled: false}"))?;
+    tenant.ready(
+        "rolled",
+        &tenant.yaml("rolled", 2, "  dashboard: {enabled: false}"),
+    )?;
     tenant.put("rolled", &ticks(0..1))?;
     let before = settled(tenant, "rolled", SHARDS)?;
     let old = tenant.workers("rolled")?;
     std::thread::sleep(Duration::from_secs(14));
     let begun = Instant::now();
-    tenant.patch("rolled", &json!({"spec": {"output": {"publishInterval": "2s"}}}))?;
+    tenant.patch(
+        "rolled",
+        &json!({"spec": {"output": {"publishInterval": "2s"}}}),
+    )?;
     let mut silent: BTreeMap<String, Instant> = BTreeMap::new();
     let mut longest = Duration::ZERO;
     let mut listed = Instant::now();
@@ -198,7 +252,10 @@ pub fn roll(tenant: &Tenant<'_>) -> anyhow::Result<()> {
                 rolled = Some(Instant::now());
             }
         }
-        let read: Vec<String> = pods.iter().flat_map(|(_, address)| reads(tenant, address).into_keys()).collect();
+        let read: Vec<String> = pods
+            .iter()
+            .flat_map(|(_, address)| reads(tenant, address).into_keys())
+            .collect();
         for shard in before.keys() {
             match read.contains(shard) {
                 true => {
@@ -223,13 +280,19 @@ pub fn roll(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 
 /// From the leader's SIGKILL until a change that came right after it has had its effect.
 pub fn operator_restart(tenant: &Tenant<'_>) -> anyhow::Result<()> {
-    tenant.ready("kept", &tenant.yaml("kept", 1, "  dashboard: {enabled: false}"))?;
+    tenant.ready(
+        "kept",
+        &tenant.yaml("kept", 1, "  dashboard: {enabled: false}"),
+    )?;
     let mut times = Vec::new();
     for number in 0..3_u32 {
         let begun = Instant::now();
         tenant.stage.kill_leader()?;
         let interval = format!("{}s", number + 2);
-        tenant.patch("kept", &json!({"spec": {"output": {"publishInterval": interval}}}))?;
+        tenant.patch(
+            "kept",
+            &json!({"spec": {"output": {"publishInterval": interval}}}),
+        )?;
         let wanted = format!("publishInterval: {interval}");
         wait_until("the change's effect", PATIENCE, || {
             let config = tenant.get(&["configmap", "kept-pipeline"])?;
@@ -270,21 +333,33 @@ spec: {taints: [{key: fake, effect: NoSchedule}]}}",
     let begun = Instant::now();
     tenant.apply(&all)?;
     let mut ready = 0;
-    let waited = wait_until("a hundred pipelines are ready", Duration::from_secs(400), || {
-        let list = tenant.get(&["stockstreams"])?;
-        let items = list["items"].as_array().cloned().unwrap_or_default();
-        ready = items
-            .iter()
-            .filter(|item| {
-                let conditions = item["status"]["conditions"].as_array().cloned().unwrap_or_default();
-                conditions.iter().any(|one| one["type"] == "Ready" && one["status"] == "True")
-            })
-            .count();
-        std::thread::sleep(Duration::from_secs(1));
-        Ok((ready == MANY).then_some(()))
-    });
+    let waited = wait_until(
+        "a hundred pipelines are ready",
+        Duration::from_secs(400),
+        || {
+            let list = tenant.get(&["stockstreams"])?;
+            let items = list["items"].as_array().cloned().unwrap_or_default();
+            ready = items
+                .iter()
+                .filter(|item| {
+                    let conditions = item["status"]["conditions"]
+                        .as_array()
+                        .cloned()
+                        .unwrap_or_default();
+                    conditions
+                        .iter()
+                        .any(|one| one["type"] == "Ready" && one["status"] == "True")
+                })
+                .count();
+            std::thread::sleep(Duration::from_secs(1));
+            Ok((ready == MANY).then_some(()))
+        },
+    );
     waited.with_context(|| format!("{ready} of {MANY} are ready"))?;
-    eprintln!("{MANY} pipelines: ready after {} s", begun.elapsed().as_secs());
+    eprintln!(
+        "{MANY} pipelines: ready after {} s",
+        begun.elapsed().as_secs()
+    );
     // Until what began has settled.
     std::thread::sleep(Duration::from_secs(90));
     let count = |name: &str| tenant.stage.counter(name);
@@ -294,10 +369,16 @@ spec: {taints: [{key: fake, effect: NoSchedule}]}}",
         "applies_total",
         "status_writes_total",
     ];
-    let before: Vec<u64> = names.iter().map(|name| count(name)).collect::<Result<_, _>>()?;
+    let before: Vec<u64> = names
+        .iter()
+        .map(|name| count(name))
+        .collect::<Result<_, _>>()?;
     std::thread::sleep(Duration::from_secs(60));
     for (name, before) in names.iter().zip(before) {
-        eprintln!("{MANY} idle pipelines: {name} {} a minute", count(name)? - before);
+        eprintln!(
+            "{MANY} idle pipelines: {name} {} a minute",
+            count(name)? - before
+        );
     }
     let memory = tenant.stage.operator_memory()?;
     eprintln!("{MANY} idle pipelines: operators' memory (RSS, MiB): {memory:?}");

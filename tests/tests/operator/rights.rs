@@ -12,8 +12,16 @@ const ROLE: &str = "clusterrole/stockstream";
 
 /// What can't be shown so, and why.
 const NOT_SHOWN: &[(&str, &str, &str)] = &[
-    ("stockstreams/finalizers", "update", "asked for only where OwnerReferencesPermissionEnforcement runs"),
-    ("events", "patch", "asked for only when the same event comes again within minutes"),
+    (
+        "stockstreams/finalizers",
+        "update",
+        "asked for only where OwnerReferencesPermissionEnforcement runs",
+    ),
+    (
+        "events",
+        "patch",
+        "asked for only when the same event comes again within minutes",
+    ),
 ];
 
 pub fn rights(tenant: &Tenant<'_>) -> anyhow::Result<()> {
@@ -26,7 +34,10 @@ pub fn rights(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     };
     let mut shown = 0;
     for (number, (resource, verb)) in pairs(&rules).into_iter().enumerate() {
-        if let Some((_, _, why)) = NOT_SHOWN.iter().find(|(r, v, _)| (*r, *v) == (resource.as_str(), verb.as_str())) {
+        if let Some((_, _, why)) = NOT_SHOWN
+            .iter()
+            .find(|(r, v, _)| (*r, *v) == (resource.as_str(), verb.as_str()))
+        {
             eprintln!("{verb} {resource}: not shown: {why}");
             continue;
         }
@@ -40,14 +51,18 @@ pub fn rights(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     }
     ensure!(shown >= 20, "only {shown} rights were taken away");
     tenant.stage.restart_operators()?;
-    tenant.ready("after", &tenant.yaml("after", 1, "")).map(drop)
+    tenant
+        .ready("after", &tenant.yaml("after", 1, ""))
+        .map(drop)
 }
 
 /// Resources and verbs, one by one.
 fn pairs(rules: &[Value]) -> Vec<(String, String)> {
     let texts = |value: &Value| -> Vec<String> {
         let list = value.as_array().cloned().unwrap_or_default();
-        list.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+        list.iter()
+            .filter_map(|text| text.as_str().map(str::to_owned))
+            .collect()
     };
     let mut pairs = Vec::new();
     for rule in rules {
@@ -87,7 +102,11 @@ fn lacks(tenant: &Tenant<'_>, number: usize, resource: &str, verb: &str) -> anyh
             Ok(log.contains(&wanted).then_some(()))
         })
     };
-    tenant.apply(&tenant.yaml(&name, 1, "  deletionPolicy: Delete\n  workers: {replicas: 1}"))?;
+    tenant.apply(&tenant.yaml(
+        &name,
+        1,
+        "  deletionPolicy: Delete\n  workers: {replicas: 1}",
+    ))?;
     if said("a refusal after apply").is_ok() {
         return release(tenant, &name);
     }
@@ -97,7 +116,10 @@ fn lacks(tenant: &Tenant<'_>, number: usize, resource: &str, verb: &str) -> anyh
         return release(tenant, &name);
     }
     let _ = release(tenant, &name);
-    bail!("no {wanted} in: {}", tenant.stage.operator_log_since_start()?)
+    bail!(
+        "no {wanted} in: {}",
+        tenant.stage.operator_log_since_start()?
+    )
 }
 
 fn release(tenant: &Tenant<'_>, name: &str) -> anyhow::Result<()> {
@@ -105,7 +127,16 @@ fn release(tenant: &Tenant<'_>, name: &str) -> anyhow::Result<()> {
     let kubectl = |arguments: &[&str]| tenant.cluster().kubectl(own.iter().chain(arguments));
     kubectl(&["delete", "stockstream", name, "--wait=false"])?;
     // Whether the operator may do its part or not.
-    let patch = ["patch", "stockstream", name, "--type=merge", "--patch", r#"{"metadata": {"finalizers": []}}"#];
+    let patch = [
+        "patch",
+        "stockstream",
+        name,
+        "--type=merge",
+        "--patch",
+        r#"{"metadata": {"finalizers": []}}"#,
+    ];
     let _ = kubectl(&patch);
-    tenant.cluster().wait(&tenant.namespace, &format!("stockstream/{name}"), "delete")
+    tenant
+        .cluster()
+        .wait(&tenant.namespace, &format!("stockstream/{name}"), "delete")
 }

@@ -41,8 +41,12 @@ impl Stage {
         images(&cluster)?;
         let s3 = cluster.within(|| S3Server::Moto.start_on(GATEWAY))?;
         let listen = format!("{GATEWAY}:{}", free_port(&cluster)?);
+        let folder = stockstream_tests::scratch()?;
+        let faults = folder.path().join("faults.json");
+        std::fs::write(&faults, "[]")?;
         let mut command = Binary::Product.command()?;
-        command.args(["kinesis", "--memory", "--listen", &listen]);
+        command.args(["kinesis", "--memory", "--listen", &listen, "--faults"]);
+        command.arg(&faults);
         // As on AWS, where nothing is done at once.
         for delay in ["--creating-delay", "--updating-delay", "--deleting-delay"] {
             command.args([delay, "500ms"]);
@@ -167,10 +171,19 @@ impl Stage {
 
     /// Both operators anew, and one that leads.
     pub fn restart_operators(&self) -> anyhow::Result<()> {
-        self.cluster.kubectl(["rollout", "restart", "--namespace", HOME, "deployment/stockstream"])?;
+        self.cluster.kubectl([
+            "rollout",
+            "restart",
+            "--namespace",
+            HOME,
+            "deployment/stockstream",
+        ])?;
         self.cluster.rolled_out(HOME, "deployment/stockstream")?;
         wait_until("an operator leads", PATIENCE, || {
-            Ok(self.operator_log_since_start()?.contains(r#""event":"leading""#).then_some(()))
+            Ok(self
+                .operator_log_since_start()?
+                .contains(r#""event":"leading""#)
+                .then_some(()))
         })
     }
 
