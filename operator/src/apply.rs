@@ -5,9 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, Preconditions,
+};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Client, ResourceExt as _};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::build::Desired;
@@ -17,16 +20,31 @@ use crate::names;
 /// What is watched of every kind.
 pub type Owned = BTreeMap<Kind, Store<DynamicObject>>;
 
-/// What was applied before: a digest of what was sent and the version that came back. An object that still has that version is
+/// What was applied before: a digest of what was sent, and what came back. An object that still has that version is
 /// as it was applied.
 #[derive(Clone, Debug, Default)]
-pub struct Applied(BTreeMap<(Kind, String), (String, [u8; 32])>);
+pub struct Applied(BTreeMap<(Kind, String), Last>);
+
+/// One object, as it was applied.
+#[derive(Clone, Debug)]
+struct Last {
+    version: String,
+    digest: [u8; 32],
+    generation: Option<i64>,
+}
+
+impl Applied {
+    /// The generation that an object had after it was applied.
+    pub fn generation(&self, kind: Kind, name: &str) -> Option<i64> {
+        self.0.get(&(kind, name.to_owned()))?.generation
+    }
+}
 
 /// An object couldn't be applied or deleted.
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {kind} {name} failed: {detail}{hint}", kind = .kind.name())]
 pub struct ApplyError {
-    /// `applying` or `deleting`.
+    /// `applying`, `deleting` or `looking at`.
     pub action: &'static str,
     /// Its kind.
     pub kind: Kind,
@@ -82,7 +100,7 @@ pub async fn apply(
     let mut calls = 0;
     let mut failed = None;
     for object in objects {
-        match apply_one(client, namespace, object, owned, applied).await {
+        match apply_one(client, namespace, owner_uid, object, owned, applied).await {
             Ok(made) => calls += usize::from(made),
             // Nothing depends on how Prometheus finds the workers.
             Err(error) if error.kind == Kind::ServiceMonitor => {
@@ -108,6 +126,7 @@ pub async fn apply(
 async fn apply_one(
     client: &Client,
     namespace: &str,
+    owner_uid: &str,
     object: &Desired,
     owned: &Owned,
     applied: &mut Applied,
@@ -115,14 +134,17 @@ async fn apply_one(
     let digest: [u8; 32] = Sha256::digest(object.body.to_string()).into();
     let key = (object.kind, object.name.clone());
     let live = find(owned, object.kind, namespace, &object.name);
-    let version = live.and_then(|live| live.resource_version());
-    if let (Some(version), Some((applied, last))) = (&version, applied.0.get(&key))
-        && (version, &digest) == (applied, last)
+    let version = live.as_ref().and_then(|live| live.resource_version());
+    if let (Some(version), Some(last)) = (&version, applied.0.get(&key))
+        && (version, &digest) == (&last.version, &last.digest)
     {
         return Ok(false);
     }
     let resource = object.kind.resource();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    if !live.is_some_and(|live| is_owned(&live.metadata, owner_uid)) {
+        refuse_another_s(&api, object, owner_uid).await?;
+    }
     let parameters = PatchParams::apply(names::MANAGER).force();
     let fail = |error| ApplyError::new("applying", object.kind, &object.name, error);
     let patched = match api
@@ -130,22 +152,58 @@ async fn apply_one(
         .await
     {
         Ok(patched) => patched,
-        // Somebody changed the key of a list's item, and so made it an item of theirs beside ours: only whole lists mend that.
-        Err(kube::Error::Api(status)) if status.code == 422 => {
+        // Somebody changed a port's number, its key, and so made it a port of theirs beside ours: only the whole list mends that.
+        Err(kube::Error::Api(status)) if status.code == 422 && object.kind == Kind::Service => {
             let parameters = PatchParams {
                 field_manager: Some(names::MANAGER.to_owned()),
                 ..PatchParams::default()
             };
-            api.patch(&object.name, &parameters, &Patch::Merge(&object.body))
+            let ports = json!({"spec": {"ports": object.body["spec"]["ports"]}});
+            api.patch(&object.name, &parameters, &Patch::Merge(&ports))
                 .await
                 .map_err(fail)?
         }
         Err(error) => return Err(fail(error)),
     };
     if let Some(version) = patched.resource_version() {
-        applied.0.insert(key, (version, digest));
+        let generation = patched.metadata.generation;
+        let last = Last {
+            version,
+            digest,
+            generation,
+        };
+        applied.0.insert(key, last);
     }
     Ok(true)
+}
+
+fn is_owned(metadata: &ObjectMeta, owner_uid: &str) -> bool {
+    let owners = metadata.owner_references.iter().flatten();
+    owners.into_iter().any(|owner| owner.uid == owner_uid)
+}
+
+/// Server-side apply takes whatever has the name: what somebody else made must not become ours, and go with us. By a list of
+/// one, which the right to list allows.
+async fn refuse_another_s(
+    api: &Api<DynamicObject>,
+    object: &Desired,
+    owner_uid: &str,
+) -> Result<(), ApplyError> {
+    let named = ListParams::default().fields(&format!("metadata.name={}", object.name));
+    let found = api
+        .list_metadata(&named)
+        .await
+        .map_err(|error| ApplyError::new("looking at", object.kind, &object.name, error))?;
+    match found.items.first() {
+        Some(other) if !is_owned(&other.metadata, owner_uid) => Err(ApplyError {
+            action: "applying",
+            kind: object.kind,
+            name: object.name.clone(),
+            hint: "",
+            detail: "there is one already that this StockStream didn't make, and it wasn't touched: delete it, or give the StockStream another name (a service account of yours: name it in spec.workers.serviceAccount.name)".to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// An object as it was seen last.
@@ -173,11 +231,7 @@ async fn prune(
     let mut calls = 0;
     for (kind, store) in owned {
         let gone = store.state_filter(|object| {
-            let is_ours = object
-                .owner_references()
-                .iter()
-                .any(|owner| owner.uid == owner_uid);
-            is_ours
+            is_owned(&object.metadata, owner_uid)
                 && object.metadata.deletion_timestamp.is_none()
                 && object.namespace().as_deref() == Some(namespace)
                 && !wanted.contains(&(*kind, object.name_any().as_str()))

@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use serde_json::json;
+use stockstream_crds::pipeline::KinesisSettings;
 use stockstream_crds::spec::DeletionPolicy;
 use stockstream_crds::{Pipeline, StockStream};
 
@@ -80,7 +81,7 @@ pub async fn finalize(
         name: names::owner(&pipeline),
         uid: resource.uid().unwrap_or_default(),
     };
-    match delete(&pipeline, &owner, context).await {
+    match delete(resource, &pipeline, &owner, context).await {
         Ok(true) => release(resource, context).await,
         Ok(false) => Ok(Action::requeue(GOING_AGAIN)),
         Err(error) => blocked(resource, context, &error.standing().message).await,
@@ -115,7 +116,12 @@ async fn workers_are_gone(pipeline: &Pipeline, context: &Context) -> Result<bool
 }
 
 /// What is in AWS; whether all has gone.
-async fn delete(pipeline: &Pipeline, owner: &Owner, context: &Context) -> Result<bool, AwsError> {
+async fn delete(
+    resource: &StockStream,
+    pipeline: &Pipeline,
+    owner: &Owner,
+    context: &Context,
+) -> Result<bool, AwsError> {
     let buckets = context.aws.of(region(pipeline)).await.buckets;
     let name = (pipeline.namespace(), pipeline.name());
     if let Some(id) = buckets.state_id(&places(pipeline), name).await?
@@ -132,10 +138,54 @@ async fn delete(pipeline: &Pipeline, owner: &Owner, context: &Context) -> Result
     match pipeline.kinesis() {
         Some(kinesis) => {
             let streams = context.aws.of(&kinesis.region).await.streams;
-            streams.delete(&kinesis.stream_name, owner).await
+            match another_reader(resource, kinesis, context) {
+                Some(reader) => {
+                    if streams.give(&kinesis.stream_name, owner, &reader).await? {
+                        let note = format!(
+                            "the stream {} is kept: {} reads it too, and has it from now on",
+                            kinesis.stream_name, reader.name
+                        );
+                        events::warning(context, resource, "StreamKept", note).await;
+                    }
+                    Ok(true)
+                }
+                None => streams.delete(&kinesis.stream_name, owner).await,
+            }
         }
         None => Ok(true),
     }
+}
+
+/// The oldest other StockStream that reads the same stream, and isn't being deleted itself.
+fn another_reader(
+    resource: &StockStream,
+    kinesis: &KinesisSettings,
+    context: &Context,
+) -> Option<Owner> {
+    let mut readers: Vec<Arc<StockStream>> = context.pipelines.state_filter(|other| {
+        let own = other.spec.source.kinesis.as_ref();
+        other.uid() != resource.uid()
+            && other.metadata.deletion_timestamp.is_none()
+            && own.is_some_and(|own| {
+                (&own.stream_name, &own.region) == (&kinesis.stream_name, &kinesis.region)
+            })
+    });
+    readers.sort_by_key(|other| {
+        (
+            other.creation_timestamp(),
+            other.namespace(),
+            other.name_any(),
+        )
+    });
+    let reader = readers.first()?;
+    Some(Owner {
+        name: format!(
+            "{}/{}",
+            reader.namespace().unwrap_or_default(),
+            reader.name_any()
+        ),
+        uid: reader.uid()?,
+    })
 }
 
 async fn blocked(
@@ -152,7 +202,7 @@ async fn blocked(
     let now = Timestamp::now();
     let before = resource.status.as_ref();
     let status = status::refused(before, generation, "DeletionBlocked", &message, now);
-    write_status(resource, context, &status).await?;
+    write_status(resource, context, before, &status).await?;
     Ok(Action::requeue(FAILED_AGAIN))
 }
 

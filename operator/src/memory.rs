@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use stockstream_crds::StockStreamStatus;
 use tokio::time::Instant;
 
 use crate::apply::Applied;
@@ -123,8 +124,8 @@ pub struct Memory {
     pub storage: Option<Look<Standing>>,
     /// Changes of the number of shards that this operator asked for and the status may not show yet.
     pub scalings: Vec<Timestamp>,
-    /// True when this operator made the stream. Its tags may be seen a moment later.
-    pub made_stream: bool,
+    /// The status that was written last, and when.
+    written: Option<(Instant, StockStreamStatus)>,
     /// What the workers told last, when, and at which addresses they were asked.
     pub asked: Option<(Instant, Vec<String>, Told)>,
     /// Ticks over all shards, and when that was told.
@@ -142,7 +143,21 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// And after this, when there has been nothing for long.
 const ASK_AT_MOST: Duration = Duration::from_secs(60);
 
+/// The watch brings what was written within so long.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
+
 impl Memory {
+    /// The status that was written a moment ago: the watch may not have brought it yet.
+    pub fn written(&self) -> Option<StockStreamStatus> {
+        let (at, status) = self.written.as_ref()?;
+        (at.elapsed() < SEEN_WITHIN).then(|| status.clone())
+    }
+
+    /// A status was written now.
+    pub fn wrote(&mut self, status: &StockStreamStatus) {
+        self.written = Some((Instant::now(), status.clone()));
+    }
+
     /// When the workers are to be asked again.
     pub fn ask_again(&self) -> Duration {
         let factor = 2_u32.saturating_pow(self.quiet.min(8));

@@ -39,6 +39,9 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// A pipeline that can't be looked after is looked at again after this: a conflict may be over.
 const REFUSED_AGAIN: Duration = Duration::from_secs(60);
 
+/// What is said while pods and Deployments can't be seen.
+const UNSEEN: &str = "pods and Deployments couldn't be listed: the operator's role must allow list and watch of both, as the chart's does; nothing is known of the workers";
+
 /// Why a reconcile broke off. Everything else is a condition.
 #[derive(Debug, thiserror::Error)]
 pub enum ReconcileError {
@@ -133,9 +136,11 @@ async fn ensure(
     memory: &mut Memory,
 ) -> Result<Action, ReconcileError> {
     // An operator that has just started must not tell of workers that are gone only because it hasn't looked yet.
-    context.has_seen_pods().await;
+    let has_seen = context.has_seen_pods().await;
     let now = Timestamp::now();
-    let before = resource.status.as_ref();
+    // The watch may not have brought yet what was written a moment ago.
+    let written = memory.written();
+    let before = written.as_ref().or(resource.status.as_ref());
     let generation = resource.metadata.generation.unwrap_or(0);
 
     // Validate.
@@ -143,7 +148,8 @@ async fn ensure(
         Ok(pipeline) => pipeline,
         Err(refused) => {
             let status = refused.status(before, generation, now);
-            write_status(resource, context, &status).await?;
+            write_status(resource, context, before, &status).await?;
+            memory.wrote(&status);
             return Ok(Action::requeue(REFUSED_AGAIN));
         }
     };
@@ -175,7 +181,7 @@ async fn ensure(
         &workers,
     )
     .is_some();
-    let mut apply_error = None;
+    let mut apply_error = (!has_seen).then(|| UNSEEN.to_owned());
     if exists || may_start(memory) {
         let reference = owner_reference(resource);
         let objects = build(&pipeline, &reference, &context.settings, scale);
@@ -196,8 +202,8 @@ async fn ensure(
 
     // Status.
     let pods = pods_of(context, &pipeline);
-    let rollout = rollout(context, &pipeline, &pods);
-    let told = ask(context, memory, &pods).await;
+    let rollout = rollout(context, memory, &pipeline, &pods);
+    let (told, is_fresh) = ask(context, memory, &pods).await;
     let nothing = Standing::new(State::Waiting, "NotLookedAt", "");
     let findings = Findings {
         pipeline: &pipeline,
@@ -222,12 +228,15 @@ async fn ensure(
         now,
     };
     let status = status::status(before, &findings);
-    let is_new = write_status(resource, context, &status).await?;
-    memory.quiet = if is_new {
-        0
-    } else {
-        memory.quiet.saturating_add(1)
-    };
+    let is_new = write_status(resource, context, before, &status).await?;
+    if is_new {
+        memory.wrote(&status);
+    }
+    match (is_new, is_fresh) {
+        (true, _) => memory.quiet = 0,
+        (false, true) => memory.quiet = memory.quiet.saturating_add(1),
+        (false, false) => {}
+    }
     Ok(Action::requeue(again(
         memory,
         &status,
@@ -375,13 +384,10 @@ async fn provision(
         .as_ref()
         .is_some_and(|look| look.holds(generation, now));
     let scalings = memory.scalings.clone();
-    let made_stream = memory.made_stream;
     let stream = async {
         let kinesis = pipeline.kinesis().filter(|_| !holds_stream)?;
         let clients = context.aws.of(&kinesis.region).await;
-        let look = clients
-            .streams
-            .reconcile(kinesis, owner, made_stream, &scalings, wall);
+        let look = clients.streams.reconcile(kinesis, owner, &scalings, wall);
         Some(look.await)
     };
     let catalog = async {
@@ -417,10 +423,6 @@ async fn provision(
     }
     if let Some(found) = storage {
         memory.storage = Some(Look::new(found, generation, memory.storage.as_ref(), now));
-    }
-    if let Some(look) = &memory.stream {
-        let mut done = look.found.standing.done.iter();
-        memory.made_stream |= done.any(|(reason, _)| *reason == "StreamCreated");
     }
 }
 
@@ -478,7 +480,12 @@ fn pods_of(context: &Context, pipeline: &Pipeline) -> Vec<Arc<Pod>> {
     })
 }
 
-fn rollout(context: &Context, pipeline: &Pipeline, pods: &[Arc<Pod>]) -> Option<Rollout> {
+fn rollout(
+    context: &Context,
+    memory: &Memory,
+    pipeline: &Pipeline,
+    pods: &[Arc<Pod>],
+) -> Option<Rollout> {
     let name = names::workers(pipeline.name());
     let live = apply::find(
         &context.owned,
@@ -502,7 +509,12 @@ fn rollout(context: &Context, pipeline: &Pipeline, pods: &[Arc<Pod>]) -> Option<
         replicas: number("/status/replicas"),
         ready: number("/status/readyReplicas"),
         updated: number("/status/updatedReplicas"),
-        is_observed: observed >= live.metadata.generation,
+        // What was applied just now may not have been seen yet.
+        is_observed: observed
+            >= live
+                .metadata
+                .generation
+                .max(memory.applied.generation(Kind::Deployment, &name)),
         trouble: trouble(&live.data, pods),
     })
 }
@@ -540,7 +552,8 @@ fn trouble(deployment: &serde_json::Value, pods: &[Arc<Pod>]) -> Option<String> 
     let failure = || {
         let conditions = deployment.pointer("/status/conditions")?.as_array()?;
         let failure = conditions.iter().find(|condition| {
-            condition["type"] == "ReplicaFailure" && condition["status"] == "True"
+            (condition["type"] == "ReplicaFailure" && condition["status"] == "True")
+                || condition["reason"] == "ProgressDeadlineExceeded"
         })?;
         Some(failure["message"].as_str()?.to_owned())
     };
@@ -550,7 +563,8 @@ fn trouble(deployment: &serde_json::Value, pods: &[Arc<Pod>]) -> Option<String> 
 /// What was told a moment ago isn't asked for again: a status that is written leads to a reconcile, and so do pods one by one.
 const TOLD_HOLDS: Duration = Duration::from_secs(2);
 
-async fn ask(context: &Context, memory: &mut Memory, pods: &[Arc<Pod>]) -> Told {
+/// What the workers tell, and whether they were asked now.
+async fn ask(context: &Context, memory: &mut Memory, pods: &[Arc<Pod>]) -> (Told, bool) {
     let addresses: Vec<String> = pods
         .iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
@@ -564,12 +578,12 @@ async fn ask(context: &Context, memory: &mut Memory, pods: &[Arc<Pod>]) -> Told 
         && *asked == addresses
         && at.elapsed() < TOLD_HOLDS
     {
-        return told.clone();
+        return (told.clone(), false);
     }
     let told = context.workers.ask(addresses.clone()).await;
     measure(memory, &told);
     memory.asked = Some((Instant::now(), addresses, told.clone()));
-    told
+    (told, true)
 }
 
 /// Ticks a second since the workers were asked before. A hand-over may count a few twice or not at all: it is for people.
@@ -594,9 +608,10 @@ fn measure(memory: &mut Memory, told: &Told) {
 pub async fn write_status(
     resource: &StockStream,
     context: &Context,
+    before: Option<&StockStreamStatus>,
     status: &StockStreamStatus,
 ) -> Result<bool, ReconcileError> {
-    if resource.status.as_ref() == Some(status) {
+    if before == Some(status) {
         return Ok(false);
     }
     let name = resource.name_any();
@@ -625,7 +640,6 @@ pub async fn write_status(
         }
     }
     context.metrics.status_written();
-    let before = resource.status.as_ref();
     let before = before
         .map(|status| status.conditions.as_slice())
         .unwrap_or_default();

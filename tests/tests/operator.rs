@@ -33,6 +33,7 @@ type Check = fn(&Tenant<'_>) -> anyhow::Result<()>;
 
 /// The longest first, so that the others run beside them.
 const TRIALS: &[(&str, Check)] = &[
+    ("an_idle_pipeline_costs_no_call_of_kubernetes", upkeep::idle),
     (
         "an_operator_that_is_killed_again_and_again_gets_there",
         upkeep::killed_operator,
@@ -68,6 +69,15 @@ const TRIALS: &[(&str, Check)] = &[
         "a_stream_that_is_throttled_holds_up_nothing_else",
         aws::throttled,
     ),
+    ("what_somebody_else_made_is_not_taken", upkeep::theirs),
+    (
+        "a_roll_out_that_can_t_go_on_is_told",
+        upkeep::stuck_roll_out,
+    ),
+    (
+        "a_stream_that_another_reads_outlives_its_maker",
+        aws::shared,
+    ),
     ("retain_keeps_all_that_lies_in_aws", aws::retain),
     ("delete_takes_what_was_made_and_nothing_more", aws::delete),
     ("shards_follow_the_spec", aws::reshard),
@@ -84,8 +94,6 @@ const MEASUREMENTS: &[(&str, Check)] = &[
     ("recovery", measure::recovery),
     ("roll", measure::roll),
     ("operator_restart", measure::operator_restart),
-    // Here, since an operator that is killed beside it begins anew, and writes.
-    ("an_idle_pipeline_costs_no_call_of_kubernetes", upkeep::idle),
     ("many", measure::many),
     ("each_right_that_is_taken_away_is_missed", rights::rights),
 ];

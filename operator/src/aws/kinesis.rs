@@ -38,13 +38,11 @@ impl Streams {
         Self { client }
     }
 
-    /// Looks, and takes steps until there is nothing to do or something to wait for. `is_made`: the operator made the stream
-    /// before, whatever its tags say.
+    /// Looks, and takes steps until there is nothing to do or something to wait for.
     pub async fn reconcile(
         &self,
         wish: &KinesisSettings,
         owner: &Owner,
-        is_made: bool,
         scalings: &[Timestamp],
         now: Timestamp,
     ) -> StreamLook {
@@ -62,12 +60,12 @@ impl Streams {
                     return look;
                 }
             };
-            let step = next_step(wish, look.facts.as_ref(), &scalings, now);
+            let step = next_step(wish, &owner.name, look.facts.as_ref(), &scalings, now);
             if let Some(standing) = rest(wish, look.facts.as_ref(), &step) {
                 look.settle(standing);
                 return look;
             }
-            let is_made = is_made || look.has_made();
+            let is_made = look.has_made();
             match self.take(wish, owner, is_made, &step).await {
                 Ok(()) => {
                     if !(is_made && step == Step::Tag) {
@@ -255,9 +253,30 @@ impl Streams {
             | Step::Missing
             | Step::Wait
             | Step::Differs(_)
+            | Step::BelongsToAnother(_)
             | Step::QuotaUsedUp { .. } => {}
         }
         Ok(())
+    }
+
+    /// Leaves a stream that was made for one StockStream to another one, which goes on reading it.
+    ///
+    /// # Errors
+    /// When it couldn't be told whose it is, or be tagged.
+    pub async fn give(&self, name: &str, from: &Owner, to: &Owner) -> Result<bool, AwsError> {
+        let found = self.find(name).await?;
+        if !found.is_some_and(|found| is_ours(&found, from)) {
+            return Ok(false);
+        }
+        self.client
+            .add_tags_to_stream()
+            .stream_name(name)
+            .tags(OWNER_TAG, &to.name)
+            .tags(MADE_FOR_TAG, &to.uid)
+            .send()
+            .await
+            .map_err(|error| AwsError::of(Call::AddTagsToStream, name, &error))?;
+        Ok(true)
     }
 
     /// Deletes the stream if the operator made it for this StockStream. True when nothing of it is left, or it isn't ours.
@@ -339,6 +358,13 @@ fn rest(wish: &KinesisSettings, found: Option<&StreamFacts>, step: &Step) -> Opt
             State::Ready,
             "ActiveButDiffers",
             format!("the stream {name} is active; {difference}, and it is managed elsewhere"),
+        )),
+        Step::BelongsToAnother(other) => Some(Standing::new(
+            State::Stuck,
+            "BelongsToAnother",
+            format!(
+                "the stream {name} isn't as this spec says, and belongs to {other}, as its tag {OWNER_TAG} says: nothing was changed; agree with that one, set spec.source.kinesis.management to External, or remove the tag if that one is gone"
+            ),
         )),
         Step::QuotaUsedUp { open, target } => Some(Standing::new(
             State::Failing,

@@ -57,6 +57,8 @@ pub enum Step {
     Wait,
     /// It isn't as the spec says, and the spec says that somebody else looks after it. It can be read all the same.
     Differs(String),
+    /// It isn't as the spec says, and is another pipeline's: `namespace/name`.
+    BelongsToAnother(String),
     /// Today's changes of its shards are used up: `open` of the wanted `target`.
     QuotaUsedUp {
         /// Shards that it has.
@@ -83,9 +85,10 @@ pub enum Step {
     SetShards(u32),
 }
 
-/// The next step. `scalings`: when the operator changed the number of shards before.
+/// The next step of the pipeline `owner` (`namespace/name`). `scalings`: when the operator changed the number of shards before.
 pub fn next_step(
     wish: &KinesisSettings,
+    owner: &str,
     found: Option<&StreamFacts>,
     scalings: &[Timestamp],
     now: Timestamp,
@@ -108,10 +111,25 @@ pub fn next_step(
             None => Step::None,
         };
     }
-    let retention = hours(wish.retention);
-    if !found.tags.contains_key(OWNER_TAG) {
-        return Step::Tag;
+    let step = change(wish, found, scalings, now);
+    match found.tags.get(OWNER_TAG) {
+        None => Step::Tag,
+        // Who reads it together with its owner, and wants nothing else, is welcome.
+        Some(other) if other != owner && step != Step::None => {
+            Step::BelongsToAnother(other.clone())
+        }
+        Some(_) => step,
     }
+}
+
+/// The next change of an active stream that may be changed.
+fn change(
+    wish: &KinesisSettings,
+    found: &StreamFacts,
+    scalings: &[Timestamp],
+    now: Timestamp,
+) -> Step {
+    let retention = hours(wish.retention);
     if found.retention_hours < retention {
         return Step::IncreaseRetention(retention);
     }

@@ -13,6 +13,8 @@ pub const OWNER: &str = "stockstream.dev/owner";
 /// Parameter of a table that the operator made: the StockStream's uid.
 pub const MADE_FOR: &str = "stockstream.dev/made-for";
 
+const PROJECTED: &str = "projection.enabled";
+
 /// What Athena's partition projection looks through: every day since.
 const FIRST_DAY: &str = "2000-01-01";
 
@@ -187,7 +189,7 @@ fn projection(
     let Some(tickers) = tickers.filter(|_| !partitions.is_empty()) else {
         return BTreeMap::new();
     };
-    let mut parameters = BTreeMap::from([("projection.enabled".to_owned(), "true".to_owned())]);
+    let mut parameters = BTreeMap::from([(PROJECTED.to_owned(), "true".to_owned())]);
     let mut set = |name: &str, value: String| {
         parameters.insert(format!("projection.{name}"), value);
     };
@@ -253,12 +255,20 @@ pub fn next_step(wish: &TableWish, found: Option<&TableFacts>) -> TableStep {
             Some(_) => {}
         }
     }
-    let parameters: BTreeMap<String, String> = wish
+    let mut parameters: BTreeMap<String, String> = wish
         .parameters
         .iter()
         .filter(|(name, value)| found.parameters.get(*name) != Some(value))
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();
+    // Else Athena would go on to look for the tickers of before, and for none of the partitions that workers register.
+    let is_projected = found
+        .parameters
+        .get(PROJECTED)
+        .is_some_and(|on| on == "true");
+    if is_projected && wish.parameters.is_empty() && found.parameters.contains_key(MADE_FOR) {
+        parameters.insert(PROJECTED.to_owned(), "false".to_owned());
+    }
     if columns.is_empty() && parameters.is_empty() {
         return TableStep::None;
     }

@@ -145,6 +145,10 @@ fn workers(found: &Findings<'_>) -> Verdict {
             "no worker runs: spec.workers.replicas is 0",
         );
     }
+    // The old workers go on while the new ones can't start: without this, nobody would be told.
+    if let (Some(trouble), true) = (&rollout.trouble, is_rolling(found)) {
+        return verdict("False", "PodsFailing", trouble);
+    }
     if ready >= desired {
         return verdict(
             "True",

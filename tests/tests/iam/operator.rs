@@ -170,7 +170,7 @@ impl Life {
         let mut steps = Vec::new();
         for _ in 0..LOOKS {
             let now = Timestamp::now();
-            let look = self.streams.reconcile(wish, &self.owner, false, &[], now);
+            let look = self.streams.reconcile(wish, &self.owner, &[], now);
             let standing = look.await.standing;
             steps.extend(standing.done.iter().map(|(reason, _)| *reason));
             match standing.state {

@@ -233,3 +233,57 @@ pub fn throttled(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     fault(0)?;
     tenant.becomes("slow", "Ready", "True Running")
 }
+
+/// Two pipelines, one stream: the one that made it goes with all it has but that.
+pub fn shared(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready(
+        "maker",
+        &tenant.yaml("maker", 1, "  deletionPolicy: Delete"),
+    )?;
+    let name = format!("{}-maker", tenant.own());
+    let stream_of = |yaml: String| {
+        yaml.replace(
+            &format!("streamName: {}-reader", tenant.own()),
+            &format!("streamName: {name}"),
+        )
+    };
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    tenant.ready(
+        "reader",
+        &stream_of(tenant.yaml("reader", 1, "  deletionPolicy: Delete")),
+    )?;
+    tenant.put("maker", &ticks(0..1))?;
+    tenant.cluster().kubectl([
+        "delete",
+        "--namespace",
+        &tenant.namespace,
+        "stockstream/maker",
+        "--timeout=100s",
+    ])?;
+    let seen = stream(tenant, "maker")?;
+    ensure!(
+        seen["status"] == "ACTIVE",
+        "the stream went with its maker: {seen}"
+    );
+    let reader = format!("{}/reader", tenant.namespace);
+    ensure!(
+        seen["tags"]["stockstream.dev/owner"] == reader.as_str(),
+        "{seen:#}"
+    );
+    tenant.put("maker", &ticks(1..2))?;
+    tenant.close("maker", 1)?;
+    tenant.has_rows("reader", &ticks(0..2))?;
+    // It has the stream from now on, and takes it along.
+    tenant.cluster().kubectl([
+        "delete",
+        "--namespace",
+        &tenant.namespace,
+        "stockstream/reader",
+        "--timeout=100s",
+    ])?;
+    ensure!(
+        stream(tenant, "maker")? == json!({}),
+        "the stream stays for nobody"
+    );
+    Ok(())
+}

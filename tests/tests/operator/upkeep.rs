@@ -14,7 +14,7 @@ pub fn drift(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     let cluster = tenant.cluster();
     let own = ["--namespace", tenant.namespace.as_str()];
     let kubectl = |arguments: &[&str]| cluster.kubectl(own.iter().chain(arguments));
-    // Somebody else's: an annotation, and a container that an injector put in.
+    // Somebody else's: an annotation, a label, and a container that an injector put in.
     kubectl(&["annotate", "deployment/kept-workers", "theirs=kept"])?;
     kubectl(&["label", "service/kept-workers", "theirs=kept"])?;
     // Ours: the Service's port, the image, the whole ConfigMap.
@@ -35,6 +35,21 @@ pub fn drift(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         "--patch",
         r#"[{"op": "remove", "path": "/spec/ingress"}]"#,
     ])?;
+    let injected = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kept-workers"},
+        "spec": {"template": {"spec": {"containers": [
+            {"name": "theirs", "image": "stockstream.dev/stockstream:0.1.0", "imagePullPolicy": "Never",
+             "args": ["kinesis", "--memory"]}]}}}});
+    let folder = stockstream_tests::scratch()?;
+    let file = folder.path().join("injected.json");
+    std::fs::write(&file, injected.to_string())?;
+    let file = format!("--filename={}", file.display());
+    kubectl(&["apply", "--server-side", "--field-manager=injector", &file])?;
+    kubectl(&[
+        "set",
+        "image",
+        "deployment/kept-workers",
+        "worker=example.test/other:1",
+    ])?;
     kubectl(&["scale", "deployment/kept-workers", "--replicas=7"])?;
     let mut seen = json!(null);
     wait_until("all is as it was", PATIENCE, || {
@@ -53,6 +68,7 @@ pub fn drift(tenant: &Tenant<'_>) -> anyhow::Result<()> {
             && service["spec"]["ports"].as_array().map(Vec::len) == Some(1)
             && policy["spec"]["ingress"].is_array()
             && deployment["spec"]["replicas"] == 2
+            && containers(&deployment).contains(&("worker".to_owned(), OUR_IMAGE.to_owned()))
             && config["data"]["pipeline.yaml"].is_string();
         Ok(is_right.then_some(()))
     })
@@ -62,12 +78,31 @@ pub fn drift(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         deployment["metadata"]["annotations"]["theirs"] == "kept",
         "{deployment:#}"
     );
+    ensure!(
+        containers(&deployment)
+            .iter()
+            .any(|(name, _)| name == "theirs"),
+        "the injected container is gone: {deployment:#}"
+    );
     let service = tenant.get(&["service", "kept-workers"])?;
     ensure!(
         service["metadata"]["labels"]["theirs"] == "kept",
         "{service:#}"
     );
     tenant.becomes("kept", "Ready", "True Running")
+}
+
+/// The workers' image, as `scripts/images.sh` names it.
+const OUR_IMAGE: &str = concat!("stockstream.dev/stockstream:", env!("CARGO_PKG_VERSION"));
+
+/// Name and image of each container of a Deployment.
+fn containers(deployment: &serde_json::Value) -> Vec<(String, String)> {
+    let list = deployment["spec"]["template"]["spec"]["containers"].as_array();
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    list.into_iter()
+        .flatten()
+        .map(|one| (text(&one["name"]), text(&one["image"])))
+        .collect()
 }
 
 pub fn prune(tenant: &Tenant<'_>) -> anyhow::Result<()> {
@@ -154,22 +189,21 @@ pub fn idle(tenant: &Tenant<'_>) -> anyhow::Result<()> {
             .find(|field| field["manager"] == "stockstream-operator");
         Ok(ours.map_or_else(String::new, |ours| ours["time"].to_string()))
     };
-    // Until the status has settled.
-    let mut before = (String::new(), String::new());
-    wait_until("a status that stays", PATIENCE, || {
-        let now = (version()?, deployment()?);
-        let is_same = now == before;
-        before = now;
-        std::thread::sleep(Duration::from_secs(25));
-        Ok(is_same.then_some(()))
+    // Until the workers have told of the ticks, and that no more come.
+    let status = || -> anyhow::Result<serde_json::Value> {
+        Ok(tenant.get(&["stockstream", "idle"])?["status"].clone())
+    };
+    wait_until("a status without ticks", PATIENCE, || {
+        let status = status()?;
+        Ok((status["watermark"].is_string() && status["tickRate"] == "0").then_some(()))
     })?;
-    let status = tenant.get(&["stockstream", "idle"])?["status"].clone();
-    std::thread::sleep(Duration::from_secs(25));
-    let after = (version()?, deployment()?);
-    let now = tenant.get(&["stockstream", "idle"])?["status"].clone();
+    let before = (version()?, deployment()?, status()?);
+    // Workers are asked ten, twenty and forty seconds after one another.
+    std::thread::sleep(Duration::from_secs(75));
+    let after = (version()?, deployment()?, status()?);
     ensure!(
         before == after,
-        "written or applied again: {before:?}, {after:?}: {status:#} {now:#}"
+        "written or applied again: {before:#?}, {after:#?}"
     );
     Ok(())
 }
@@ -247,4 +281,59 @@ spec:
     // Mended, it goes on.
     tenant.apply(&tenant.yaml("odd", 1, ""))?;
     tenant.becomes("odd", "Ready", "True Running")
+}
+
+/// A service account of the very name that the operator would give its own.
+pub fn theirs(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let own = ["--namespace", tenant.namespace.as_str()];
+    let kubectl = |arguments: &[&str]| tenant.cluster().kubectl(own.iter().chain(arguments));
+    kubectl(&["create", "serviceaccount", "mine-worker"])?;
+    tenant.apply(&tenant.yaml("mine", 1, ""))?;
+    tenant.becomes("mine", "WorkersAvailable", "False ApplyFailed")?;
+    let found = tenant.get(&["serviceaccount", "mine-worker"])?;
+    ensure!(
+        found["metadata"]["ownerReferences"].is_null(),
+        "it was taken: {found:#}"
+    );
+    let conditions = tenant.get(&["stockstream", "mine"])?["status"]["conditions"].to_string();
+    ensure!(
+        conditions.contains("spec.workers.serviceAccount.name"),
+        "no advice: {conditions}"
+    );
+    tenant.patch(
+        "mine",
+        &json!({"spec": {"workers": {"serviceAccount": {"name": "mine-worker"}}}}),
+    )?;
+    tenant.becomes("mine", "Ready", "True Running")?;
+    kubectl(&["delete", "stockstream/mine"])?;
+    tenant
+        .cluster()
+        .wait(&tenant.namespace, "deployment/mine-workers", "delete")?;
+    tenant.get(&["serviceaccount", "mine-worker"]).map(drop)
+}
+
+/// The old workers go on, and the status says why the new ones don't come.
+pub fn stuck_roll_out(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready(
+        "stuck",
+        &tenant.yaml("stuck", 1, "  workers: {replicas: 1}"),
+    )?;
+    let before = tenant.workers("stuck")?;
+    // A pod with it can't be made: its Secret isn't there.
+    let variable =
+        json!([{"name": "A", "valueFrom": {"secretKeyRef": {"name": "nowhere", "key": "a"}}}]);
+    tenant.patch("stuck", &json!({"spec": {"workers": {"env": variable}}}))?;
+    tenant.becomes("stuck", "WorkersAvailable", "False PodsFailing")?;
+    let conditions = tenant.get(&["stockstream", "stuck"])?["status"]["conditions"].to_string();
+    ensure!(conditions.contains("nowhere"), "no reason: {conditions}");
+    let now = tenant.workers("stuck")?;
+    ensure!(
+        before.iter().all(|pod| now.contains(pod)),
+        "{before:?} went for {now:?}"
+    );
+    tenant.put("stuck", &ticks(0..1))?;
+    tenant.close("stuck", 0)?;
+    tenant.has_rows("stuck", &ticks(0..1))?;
+    tenant.patch("stuck", &json!({"spec": {"workers": {"env": null}}}))?;
+    tenant.becomes("stuck", "Ready", "True Running")
 }

@@ -37,7 +37,7 @@ fn found(open_shards: u32) -> StreamFacts {
 }
 
 fn step(wish: &KinesisSettings, found: Option<&StreamFacts>) -> Step {
-    next_step(wish, found, &[], Timestamp::UNIX_EPOCH)
+    next_step(wish, "team/p", found, &[], Timestamp::UNIX_EPOCH)
 }
 
 #[test]
@@ -107,11 +107,23 @@ fn what_somebody_else_manages_is_only_looked_at() {
     assert_eq!(step(&external, Some(&found(9))), Step::None);
 }
 
+/// Two operators that don't see each other's pipelines would change it to and fro.
+#[test]
+fn the_stream_of_another_pipeline_is_read_and_never_changed() {
+    let as_other = |wish: &KinesisSettings| {
+        next_step(wish, "other/q", Some(&found(2)), &[], Timestamp::UNIX_EPOCH)
+    };
+    assert_eq!(as_other(&shards(2)), Step::None);
+    let belongs = Step::BelongsToAnother("team/p".to_owned());
+    assert_eq!(as_other(&shards(4)), belongs);
+    assert_eq!(as_other(&wish(", retention: 48h")), belongs);
+}
+
 #[test]
 fn ten_changes_a_day_and_not_one_more() {
     let hour = |hours: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_hours(hours);
     let ten: Vec<Timestamp> = (0..10).map(hour).collect();
-    let at = |now| next_step(&shards(4), Some(&found(2)), &ten, now);
+    let at = |now| next_step(&shards(4), "team/p", Some(&found(2)), &ten, now);
     assert_eq!(at(hour(10)), Step::QuotaUsedUp { open: 2, target: 4 });
     assert_eq!(scalings_left(&ten, hour(10)), 0);
     assert_eq!(at(hour(24)), Step::SetShards(4), "the first is a day old");

@@ -126,3 +126,23 @@ fn tickers_that_are_listed_let_athena_work_out_the_partitions() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn projection_that_isn_t_wanted_any_more_is_switched_off_where_it_was_ours() {
+    let rows = &tables(&pipeline("", ""))[0];
+    let projected = &tables(&pipeline("", ", projection: {tickers: [AAPL]}"))[0];
+    let theirs = facts(projected);
+    assert_eq!(next_step(rows, Some(&theirs)), TableStep::None);
+    let mut ours = theirs;
+    ours.parameters.insert(MADE_FOR.to_owned(), "1".to_owned());
+    assert_eq!(
+        next_step(rows, Some(&ours)),
+        TableStep::Update {
+            columns: Vec::new(),
+            parameters: BTreeMap::from([(PROJECTED.to_owned(), "false".to_owned())]),
+        }
+    );
+    ours.parameters
+        .insert(PROJECTED.to_owned(), "false".to_owned());
+    assert_eq!(next_step(rows, Some(&ours)), TableStep::None);
+}
