@@ -54,6 +54,11 @@ pub enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinition.
     Crd,
+    /// Print what makes a shell complete this command.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Print what the operator or a worker must be allowed in AWS, as an IAM policy.
     Policy(PolicyArgs),
 }

@@ -1,11 +1,11 @@
 //! The `stockstream-operator` command.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use futures::FutureExt as _;
 use kube::Client;
 use kube::client::ClientBuilder;
@@ -19,13 +19,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tower::util::MapRequestLayer;
 
+/// What the shell calls it.
+const PROGRAM: &str = "stockstream-operator";
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    log(&cli);
+    let is_service = matches!(cli.command, Command::Run(_));
+    if is_service {
+        log(&cli);
+    }
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(error) if is_service => {
             tracing::error!(event = "failed", error = format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "{PROGRAM}: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -43,13 +53,18 @@ fn log(cli: &Cli) {
             .with_current_span(false)
             .with_span_list(false)
             .init(),
-        LogFormat::Text => lines.init(),
+        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
     }
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
     match cli.command {
         Command::Crd => print(&policy::custom_resource_definition()?),
+        Command::Completions { shell } => {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), PROGRAM, &mut text);
+            print(&String::from_utf8_lossy(&text))
+        }
         Command::Policy(PolicyArgs { role, key }) => print(&policy::policy(role, &key)),
         Command::Run(args) => {
             // Both providers are linked; kube and AWS take the one that is installed.
@@ -64,9 +79,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
+/// Whoever reads only the beginning has what they wanted.
 fn print(text: &str) -> anyhow::Result<()> {
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to stdout"),
+    }
 }
 
 async fn operate(args: RunArgs) -> anyhow::Result<()> {
