@@ -44,7 +44,7 @@ impl Applied {
 #[derive(Debug, thiserror::Error)]
 #[error("{action} {kind} {name} failed: {detail}{hint}", kind = .kind.name())]
 pub struct ApplyError {
-    /// `applying`, `deleting` or `looking at`.
+    /// `applying`, `parking`, `deleting` or `looking at`.
     pub action: &'static str,
     /// Its kind.
     pub kind: Kind,
@@ -175,6 +175,34 @@ async fn apply_one(
         applied.0.insert(key, last);
     }
     Ok(true)
+}
+
+/// Scales the workers' Deployment to none, and leaves all else as it was applied last.
+///
+/// # Errors
+/// When Kubernetes doesn't take it.
+pub async fn park(
+    client: &Client,
+    namespace: &str,
+    owner_uid: &str,
+    deployment: &DynamicObject,
+) -> Result<(), ApplyError> {
+    let is_parked = deployment.data.pointer("/spec/replicas") == Some(&json!(0));
+    if is_parked || !is_owned(&deployment.metadata, owner_uid) {
+        return Ok(());
+    }
+    let name = deployment.name_any();
+    let resource = Kind::Deployment.resource();
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let parameters = PatchParams {
+        field_manager: Some(names::MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
+    api.patch(&name, &parameters, &none)
+        .await
+        .map_err(|error| ApplyError::new("parking", Kind::Deployment, &name, error))?;
+    Ok(())
 }
 
 fn is_owned(metadata: &ObjectMeta, owner_uid: &str) -> bool {

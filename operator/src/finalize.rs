@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
@@ -14,6 +15,7 @@ use serde_json::json;
 use stockstream_crds::pipeline::KinesisSettings;
 use stockstream_crds::spec::DeletionPolicy;
 use stockstream_crds::{Pipeline, StockStream};
+use tokio::time::Instant;
 
 use crate::apply;
 use crate::aws::error::AwsError;
@@ -23,14 +25,18 @@ use crate::aws::table_plan::tables;
 use crate::context::Context;
 use crate::events;
 use crate::kinds::Kind;
+use crate::memory::Memory;
 use crate::names;
-use crate::reconcile::{ReconcileError, region, write_status};
+use crate::provision::region;
+use crate::reconcile::{ReconcileError, UNSEEN, write_status};
 use crate::status;
 
 /// Pods and streams that are going are looked at again after this.
 const GOING_AGAIN: Duration = Duration::from_secs(2);
 /// After a failure.
 const FAILED_AGAIN: Duration = Duration::from_secs(20);
+/// A pod that should have ended so long ago has a node that doesn't answer.
+const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
 /// Objects are deleted for so long before the next look.
 const DELETE_FOR: Duration = Duration::from_secs(20);
 
@@ -41,6 +47,7 @@ const DELETE_FOR: Duration = Duration::from_secs(20);
 pub async fn finalize(
     resource: &Arc<StockStream>,
     context: &Context,
+    memory: &mut Memory,
 ) -> Result<Action, ReconcileError> {
     if !resource
         .finalizers()
@@ -74,8 +81,18 @@ pub async fn finalize(
     if pipeline.deletion_policy() != DeletionPolicy::Delete {
         return release(resource, context).await;
     }
-    if !workers_are_gone(&pipeline, context).await? {
-        return Ok(Action::requeue(GOING_AGAIN));
+    // A look that is under way may still make what is to be deleted.
+    memory.settle(Instant::now() + GOING_AGAIN).await;
+    if memory.is_looking() {
+        return waits(
+            resource,
+            context,
+            "a call of AWS that began before isn't over",
+        )
+        .await;
+    }
+    if let Some(why) = workers_left(&pipeline, context).await? {
+        return waits(resource, context, &why).await;
     }
     let owner = Owner {
         name: names::owner(&pipeline),
@@ -83,26 +100,29 @@ pub async fn finalize(
     };
     match delete(resource, &pipeline, &owner, context).await {
         Ok(true) => release(resource, context).await,
-        Ok(false) => Ok(Action::requeue(GOING_AGAIN)),
+        Ok(false) => waits(resource, context, "data and the stream are being deleted").await,
         Err(error) => blocked(resource, context, &error.standing().message).await,
     }
 }
 
-/// Asks the Deployments to go; whether no pod is left. Workers seal and publish before they end.
-async fn workers_are_gone(pipeline: &Pipeline, context: &Context) -> Result<bool, ReconcileError> {
+/// Asks the Deployments to go. Workers seal and publish before they end: what is waited for, `None` when no pod is left.
+async fn workers_left(
+    pipeline: &Pipeline,
+    context: &Context,
+) -> Result<Option<String>, ReconcileError> {
     // What hasn't been looked at yet isn't gone.
     if !context.has_seen_pods().await {
-        return Ok(false);
+        return Ok(Some(UNSEEN.to_owned()));
     }
     let names = [
         names::workers(pipeline.name()),
         names::dashboard(pipeline.name()),
     ];
-    let mut is_gone = true;
+    let mut left = None;
     for name in names {
         let namespace = pipeline.namespace();
         if let Some(live) = apply::find(&context.owned, Kind::Deployment, namespace, &name) {
-            is_gone = false;
+            left = Some(format!("the Deployment {name} is being deleted"));
             if live.metadata.deletion_timestamp.is_none() {
                 apply::delete(&context.client, Kind::Deployment, namespace, &live).await?;
             }
@@ -112,7 +132,25 @@ async fn workers_are_gone(pipeline: &Pipeline, context: &Context) -> Result<bool
         pod.namespace().as_deref() == Some(pipeline.namespace())
             && pod.labels().get(names::PIPELINE).map(String::as_str) == Some(pipeline.name())
     });
-    Ok(is_gone && pods.is_empty())
+    Ok(waiting_for(&pods, Timestamp::now()).or(left))
+}
+
+/// What is said of pods that haven't ended. `deletionTimestamp` is when a pod must have ended: later than that, its node no
+/// longer does what it is told.
+fn waiting_for(pods: &[Arc<Pod>], now: Timestamp) -> Option<String> {
+    let overdue = pods.iter().find(|pod| {
+        let ends = pod.metadata.deletion_timestamp.as_ref();
+        ends.is_some_and(|ends| now.duration_since(ends.0) > OVERDUE)
+    });
+    match (overdue, pods) {
+        (Some(pod), _) => Some(format!(
+            "the pod {name} should have ended and its node doesn't tell that it has; if the node is gone for good: kubectl delete pod {name} --force",
+            name = pod.name_any()
+        )),
+        (None, []) => None,
+        (None, [_]) => Some("1 pod is ending".to_owned()),
+        (None, pods) => Some(format!("{} pods are ending", pods.len())),
+    }
 }
 
 /// What is in AWS; whether all has gone.
@@ -188,6 +226,20 @@ fn another_reader(
     })
 }
 
+/// Tells what comes by itself.
+async fn waits(
+    resource: &StockStream,
+    context: &Context,
+    why: &str,
+) -> Result<Action, ReconcileError> {
+    let message = format!("deletion waits: {why}");
+    let generation = resource.metadata.generation.unwrap_or(0);
+    let before = resource.status.as_ref();
+    let status = status::deleting(before, generation, &message, Timestamp::now());
+    write_status(resource, context, before, &status).await?;
+    Ok(Action::requeue(GOING_AGAIN))
+}
+
 async fn blocked(
     resource: &StockStream,
     context: &Context,
@@ -244,3 +296,6 @@ pub async fn set_finalizers(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

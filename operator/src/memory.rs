@@ -3,10 +3,12 @@
 //! Owns when AWS and workers are asked again. Nothing here is needed to be right: an operator that starts anew asks everything
 //! once more.
 
+use std::future::Future;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use stockstream_crds::StockStreamStatus;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::apply::Applied;
@@ -25,6 +27,9 @@ const STUCK_AGAIN: Duration = Duration::from_secs(30);
 const FAILING_AGAIN: Duration = Duration::from_secs(2);
 /// And at last.
 const FAILING_AT_MOST: Duration = Duration::from_secs(120);
+
+/// A look that is under way is waited for again after this.
+const FETCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// Failures in a row after which what was ready counts as not ready.
 const TOLD_AFTER: u32 = 3;
@@ -105,6 +110,83 @@ impl<T: Stands> Look<T> {
     }
 }
 
+/// A part that AWS has: the look that was taken last, and the one that is under way. That one goes on between reconciles.
+#[derive(Debug)]
+pub struct Part<T> {
+    look: Option<Look<T>>,
+    under_way: Option<UnderWay<T>>,
+}
+
+/// A look that hasn't come back yet, for this generation of the spec. Who forgets it ends it.
+#[derive(Debug)]
+struct UnderWay<T> {
+    generation: i64,
+    task: JoinHandle<Option<T>>,
+}
+
+impl<T> Drop for UnderWay<T> {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl<T> Default for Part<T> {
+    fn default() -> Self {
+        Self {
+            look: None,
+            under_way: None,
+        }
+    }
+}
+
+impl<T: Stands + Clone + Send + 'static> Part<T> {
+    /// Begins to look, if it is time and no look is under way. A look that gives `None` found nothing to look at.
+    pub fn begin<F>(&mut self, generation: i64, look: impl FnOnce() -> F)
+    where
+        F: Future<Output = Option<T>> + Send + 'static,
+    {
+        let holds = |look: &Look<T>| look.holds(generation, Instant::now());
+        if self.under_way.is_none() && !self.look.as_ref().is_some_and(holds) {
+            self.under_way = Some(UnderWay {
+                generation,
+                task: tokio::spawn(look()),
+            });
+        }
+    }
+
+    /// Waits for the look that is under way; what it found, if it came back in time.
+    pub async fn wait_until(&mut self, until: Instant) -> Option<T> {
+        let under_way = self.under_way.as_mut()?;
+        let ended = tokio::time::timeout_at(until, &mut under_way.task)
+            .await
+            .ok()?;
+        let generation = under_way.generation;
+        self.under_way = None;
+        let found = ended
+            .inspect_err(|error| tracing::error!(event = "look_broke_off", %error))
+            .ok()??;
+        let now = Instant::now();
+        let look = Look::new(found.clone(), generation, self.look.as_ref(), now);
+        self.look = Some(look);
+        Some(found)
+    }
+
+    /// What the last look found.
+    pub fn found(&self) -> Option<&T> {
+        self.look.as_ref().map(|look| &look.found)
+    }
+
+    /// True while a look is under way.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Forgets the part: the pipeline has none.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// Doubling, to a bound.
 pub fn backed_off(failures: u32) -> Duration {
     let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
@@ -117,11 +199,11 @@ pub struct Memory {
     /// What was applied.
     pub applied: Applied,
     /// The stream.
-    pub stream: Option<Look<StreamLook>>,
+    pub stream: Part<StreamLook>,
     /// The catalog.
-    pub catalog: Option<Look<CatalogLook>>,
+    pub catalog: Part<CatalogLook>,
     /// The buckets.
-    pub storage: Option<Look<Standing>>,
+    pub storage: Part<Standing>,
     /// Changes of the number of shards that this operator asked for and the status may not show yet.
     pub scalings: Vec<Timestamp>,
     /// The status that was written last, and when.
@@ -164,15 +246,33 @@ impl Memory {
         ASK_AGAIN.saturating_mul(factor).min(ASK_AT_MOST)
     }
 
-    /// The earliest moment at which a look is to be taken again.
+    /// Waits for the looks that are under way.
+    pub async fn settle(&mut self, until: Instant) {
+        let _ = tokio::join!(
+            self.stream.wait_until(until),
+            self.catalog.wait_until(until),
+            self.storage.wait_until(until),
+        );
+    }
+
+    /// True while AWS is being looked at.
+    pub fn is_looking(&self) -> bool {
+        self.stream.is_under_way() || self.catalog.is_under_way() || self.storage.is_under_way()
+    }
+
+    /// The earliest moment at which a look is to be taken again, or one that is under way is to be fetched.
     pub fn due(&self) -> Option<Instant> {
         [
-            self.stream.as_ref().map(Look::due),
-            self.catalog.as_ref().map(Look::due),
-            self.storage.as_ref().map(Look::due),
+            self.stream.look.as_ref().map(Look::due),
+            self.catalog.look.as_ref().map(Look::due),
+            self.storage.look.as_ref().map(Look::due),
+            self.is_looking().then(|| Instant::now() + FETCH_AGAIN),
         ]
         .into_iter()
         .flatten()
         .min()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -62,12 +62,15 @@ impl AwsError {
         Self {
             call,
             target: target.to_owned(),
-            kind: match (kind(code), call) {
-                // What only looks has no quota but its rate.
-                (AwsErrorKind::Limit, Call::DescribeStreamSummary | Call::ListTagsForStream) => {
-                    AwsErrorKind::Throttled
-                }
-                (kind, _) => kind,
+            kind: match kind(code) {
+                AwsErrorKind::Limit if is_rate(call, &detail) => AwsErrorKind::Throttled,
+                // The answer to a HEAD has no body, and so no code.
+                AwsErrorKind::Unavailable if code.is_empty() => match status(error) {
+                    Some(401 | 403) => AwsErrorKind::Denied,
+                    Some(404) => AwsErrorKind::NotFound,
+                    _ => AwsErrorKind::Unavailable,
+                },
+                kind => kind,
             },
             detail: detail.chars().take(MAX_DETAIL_CHARS).collect(),
         }
@@ -75,6 +78,17 @@ impl AwsError {
 
     /// The standing of what the call was needed for.
     pub fn standing(&self) -> Standing {
+        let standing = self.verdict();
+        match field(self.call) {
+            Some(field) => Standing {
+                message: format!("{field}: {}", standing.message),
+                ..standing
+            },
+            None => standing,
+        }
+    }
+
+    fn verdict(&self) -> Standing {
         let action = self.call.action();
         let Self { target, detail, .. } = self;
         match self.kind {
@@ -129,6 +143,42 @@ impl AwsError {
     }
 }
 
+/// The field of the spec that a call carries out; S3's callers know which of three it is.
+fn field(call: Call) -> Option<&'static str> {
+    match call {
+        Call::IncreaseStreamRetentionPeriod | Call::DecreaseStreamRetentionPeriod => {
+            Some("spec.source.kinesis.retention")
+        }
+        Call::StartStreamEncryption => Some("spec.source.kinesis.encryption"),
+        Call::UpdateShardCount | Call::UpdateStreamMode => Some("spec.source.kinesis.mode"),
+        Call::GetDatabase | Call::CreateDatabase => Some("spec.catalog.glue.database"),
+        other => match other.action().split(':').next() {
+            Some("kinesis") => Some("spec.source.kinesis.streamName"),
+            Some("glue") => Some("spec.catalog.glue.table"),
+            _ => None,
+        },
+    }
+}
+
+fn status<E>(error: &SdkError<E>) -> Option<u16> {
+    Some(error.raw_response()?.status().as_u16())
+}
+
+/// Whether a `LimitExceededException` is over by itself within seconds. Kinesis says it of a rate and of a quota alike; only
+/// these calls have a quota, and of theirs a rate and "five streams being created at a time" pass.
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_CreateStream.html>
+fn is_rate(call: Call, detail: &str) -> bool {
+    let has_quota = match call {
+        Call::CreateStream
+        | Call::UpdateShardCount
+        | Call::StartStreamEncryption
+        | Call::UpdateStreamMode => true,
+        other => other.action().starts_with("glue:"),
+    };
+    let detail = detail.to_ascii_lowercase();
+    !has_quota || detail.contains("rate exceeded") || detail.contains("creating")
+}
+
 fn kind(code: &str) -> AwsErrorKind {
     match code {
         "ResourceNotFoundException" | "EntityNotFoundException" => AwsErrorKind::NotFound,
@@ -162,3 +212,6 @@ fn kind(code: &str) -> AwsErrorKind {
         _ => AwsErrorKind::Unavailable,
     }
 }
+
+#[cfg(test)]
+mod tests;

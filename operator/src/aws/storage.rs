@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
-use aws_sdk_s3::error::ProvideErrorMetadata;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{
     BucketVersioningStatus, Delete, ExpirationStatus, ObjectIdentifier, ServerSideEncryption,
@@ -204,7 +204,7 @@ impl Buckets {
         }
     }
 
-    /// What would be better otherwise. Not being allowed to see it is no trouble.
+    /// What would be better otherwise. What can't be seen is told, and is no trouble.
     async fn advice(&self, bucket: &str) -> Vec<String> {
         let mut advice = Vec::new();
         let versioning = self
@@ -213,8 +213,13 @@ impl Buckets {
             .bucket(bucket)
             .send()
             .await;
-        let is_versioned =
-            versioning.is_ok_and(|answer| answer.status == Some(BucketVersioningStatus::Enabled));
+        let is_versioned = match versioning {
+            Ok(answer) => answer.status == Some(BucketVersioningStatus::Enabled),
+            Err(error) => {
+                advice.push(unseen(Call::GetBucketVersioning, bucket, &error));
+                false
+            }
+        };
         let lifecycle = self
             .client
             .get_bucket_lifecycle_configuration()
@@ -224,7 +229,10 @@ impl Buckets {
         let rules = match lifecycle {
             Ok(answer) => answer.rules.unwrap_or_default(),
             Err(error) if error.code() == Some("NoSuchLifecycleConfiguration") => Vec::new(),
-            Err(_) => return advice,
+            Err(error) => {
+                advice.push(unseen(Call::GetLifecycleConfiguration, bucket, &error));
+                return advice;
+            }
         };
         let mut rules = rules
             .iter()
@@ -427,6 +435,21 @@ impl Buckets {
                 ))
             }),
         }
+    }
+}
+
+/// What is said of a setting that can't be seen.
+fn unseen<E>(call: Call, bucket: &str, error: &SdkError<E>) -> String
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let error = AwsError::of(call, bucket, error);
+    match error.kind {
+        AwsErrorKind::Denied => format!(
+            "no advice on a setting of {bucket}: allow {} in the operator's IAM role to get it",
+            call.action()
+        ),
+        _ => format!("no advice on a setting of {bucket} just now: {error}"),
     }
 }
 

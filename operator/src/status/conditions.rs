@@ -74,7 +74,7 @@ pub(super) fn of(before: &[Condition], found: &Findings<'_>) -> Vec<Condition> {
         .find(|part| part.status == "False" && is_vital(part));
     let suspended = found.pipeline.is_suspended();
     let ready = match unready {
-        Some(part) if !(suspended && part.kind == "WorkersAvailable") => {
+        Some(part) if !(suspended && part.reason == "Suspended") => {
             Verdict::new("Ready", "False", &part.reason, &part.message)
         }
         _ if suspended => Verdict::new(
@@ -180,8 +180,8 @@ fn told(before: &[Condition], found: &Findings<'_>) -> Vec<Verdict> {
                     &told.reason,
                     &told.message,
                 )),
-                Some(None) => None,
-                None => known(kind).map(|known| {
+                // A worker that has just started doesn't know yet.
+                Some(None) | None => known(kind).map(|known| {
                     Verdict::new(kind, word(&known.status), &known.reason, &known.message)
                 }),
             }
@@ -209,7 +209,30 @@ pub(super) fn refused(
         Verdict::new("Ready", "False", reason, message),
         Verdict::new("Stalled", "True", reason, message),
     ];
-    merge(before, all, generation, now)
+    beside_parts(before, merge(before, all, generation, now))
+}
+
+/// The conditions of a pipeline whose end waits for something that comes by itself.
+pub(super) fn deleting(
+    before: &[Condition],
+    generation: i64,
+    message: &str,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let all = vec![
+        Verdict::new("Ready", "False", "Deleting", message),
+        Verdict::new("Reconciling", "True", "Deleting", message),
+    ];
+    beside_parts(before, merge(before, all, generation, now))
+}
+
+/// What was said of parts stands, with the generation that it was said of.
+fn beside_parts(before: &[Condition], mut whole: Vec<Condition>) -> Vec<Condition> {
+    let parts = before
+        .iter()
+        .filter(|known| !matches!(known.type_.as_str(), "Ready" | "Reconciling" | "Stalled"));
+    whole.extend(parts.cloned());
+    whole
 }
 
 fn merge(

@@ -13,7 +13,6 @@ use stockstream_crds::spec::{CatalogStatus, StockStreamStatus, StreamStatus, Wor
 use crate::aws::stream_plan::{Owner, StreamFacts, is_ours, recent, scalings_left};
 use crate::aws::{Standing, State};
 use crate::build::Scale;
-use crate::claims::Conflict;
 use crate::names;
 use crate::workers::Told;
 
@@ -93,20 +92,17 @@ pub mod refusal {
     pub const FILES: &str = "FilesNotSupported";
 }
 
-/// The reason of a conflict and what to do about it.
-pub fn conflicted(
+/// The status of a pipeline that is being deleted, and waits for something.
+pub fn deleting(
     before: Option<&StockStreamStatus>,
     generation: i64,
-    conflict: &Conflict,
+    message: &str,
     now: Timestamp,
 ) -> StockStreamStatus {
-    refused(
-        before,
-        generation,
-        refusal::CONFLICT,
-        &conflict.message(),
-        now,
-    )
+    let mut status = before.cloned().unwrap_or_default();
+    status.observed_generation = Some(generation);
+    status.conditions = conditions::deleting(&status.conditions, generation, message, now);
+    status
 }
 
 /// The status of what was found.
@@ -133,10 +129,13 @@ pub fn status(before: Option<&StockStreamStatus>, found: &Findings<'_>) -> Stock
             status.watermark = before.watermark.clone();
         }
     }
-    // An operator that has just started has asked once only: what was told before stands.
-    status.tick_rate = match found.tick_rate {
-        Some(rate) => Some(figures::rounded(rate)),
-        None => before.tick_rate.clone(),
+    let has_answers = found.told.is_some_and(|told| told.answered > 0);
+    status.tick_rate = match (has_answers, found.tick_rate) {
+        (true, Some(rate)) => Some(figures::rounded(rate)),
+        // An operator that has just started has asked once only: what was told before stands.
+        (true, None) => before.tick_rate.clone(),
+        // A rate that isn't measured is none.
+        (false, _) => None,
     };
     status.cost_estimate = figures::cost(found);
     status

@@ -23,6 +23,8 @@ fn standing(state: State, reason: &'static str) -> Standing {
 }
 
 struct Case {
+    apply_error: Option<&'static str>,
+    tick_rate: Option<u64>,
     pipeline: Pipeline,
     stream: Standing,
     storage: Standing,
@@ -34,6 +36,8 @@ struct Case {
 impl Case {
     fn running() -> Self {
         Self {
+            apply_error: None,
+            tick_rate: None,
             pipeline: pipeline(""),
             stream: standing(State::Ready, "Active"),
             storage: standing(State::Ready, "Writable"),
@@ -73,11 +77,11 @@ impl Case {
             catalog: None,
             storage: &self.storage,
             rollout: self.rollout.as_ref(),
-            apply_error: None,
+            apply_error: self.apply_error,
             scale: Scale::of(&self.pipeline, 2),
             image: "image",
             told: self.told.as_ref(),
-            tick_rate: None,
+            tick_rate: self.tick_rate,
             now: Timestamp::from_second(self.now).unwrap(),
         };
         status(before, &found)
@@ -334,4 +338,85 @@ fn who_isn_t_looked_after_is_stalled_and_says_why() {
     assert_eq!(verdict(&status, "Stalled").unwrap(), "True InvalidSpec");
     assert_eq!(verdict(&status, "Ready").unwrap(), "False InvalidSpec");
     assert_eq!(status.observed_generation, Some(4));
+}
+
+#[test]
+fn a_refused_pipeline_keeps_what_was_said_of_its_parts() {
+    let before = Case::running().status(None);
+    let now = Timestamp::from_second(2_000).unwrap();
+    let after = refused(Some(&before), 4, refusal::INVALID, "no", now);
+    assert_eq!(verdict(&after, "Ready").unwrap(), "False InvalidSpec");
+    assert_eq!(verdict(&after, "Stalled").unwrap(), "True InvalidSpec");
+    for part in ["StreamReady", "StorageReady", "WorkersAvailable"] {
+        assert_eq!(condition(&after, part), condition(&before, part));
+    }
+    assert_eq!(after.observed_generation, Some(4));
+    assert_eq!(refused(Some(&after), 4, refusal::INVALID, "no", now), after);
+}
+
+#[test]
+fn an_end_that_waits_is_told_and_no_failure() {
+    let before = Case::running().status(None);
+    let now = Timestamp::from_second(2_000).unwrap();
+    let after = deleting(Some(&before), 4, "deletion waits: 1 pod is ending", now);
+    assert_eq!(verdict(&after, "Ready").unwrap(), "False Deleting");
+    assert_eq!(verdict(&after, "Reconciling").unwrap(), "True Deleting");
+    assert_eq!(verdict(&after, "Stalled"), None);
+    assert!(condition(&after, "WorkersAvailable").is_some());
+}
+
+#[test]
+fn who_is_suspended_and_can_t_be_parked_isn_t_ready() {
+    let mut case = Case::running();
+    case.pipeline = pipeline("  suspend: true\n");
+    case.apply_error = Some("applying Deployment p-worker failed: no");
+    let status = case.status(None);
+    assert_eq!(verdict(&status, "Ready").unwrap(), "False ApplyFailed");
+}
+
+#[test]
+fn a_rate_is_told_while_it_is_measured() {
+    let mut case = Case::running();
+    case.told = Some(told(&[]));
+    case.tick_rate = Some(1_234);
+    let measured = case.status(None);
+    assert_eq!(measured.tick_rate.as_deref(), Some("1200"));
+    // A new operator has asked once only.
+    case.tick_rate = None;
+    let again = case.status(Some(&measured));
+    assert_eq!(again.tick_rate.as_deref(), Some("1200"));
+    case.tick_rate = Some(1_234);
+    case.told = None;
+    assert_eq!(case.status(Some(&measured)).tick_rate, None);
+}
+
+/// A worker that has just started doesn't know yet how its shards stand.
+#[test]
+fn what_workers_told_stands_while_they_tell_nothing_of_it() {
+    let mut case = Case::running();
+    let mut first = told(&[]);
+    first.conditions.insert(
+        "ShardCoverage".to_owned(),
+        ReportedCondition {
+            kind: "ShardCoverage".to_owned(),
+            status: "True".to_owned(),
+            reason: "AllRead".to_owned(),
+            message: String::new(),
+        },
+    );
+    case.told = Some(first);
+    let before = case.status(None);
+    case.told = Some(told(&[]));
+    let after = case.status(Some(&before));
+    assert_eq!(verdict(&after, "ShardCoverage").unwrap(), "True AllRead");
+}
+
+#[test]
+fn a_stream_costs_what_its_shards_do() {
+    let status = Case::running().status(None);
+    // Two shards at 0.015 USD an hour, 730 hours.
+    assert_eq!(
+        status.cost_estimate.as_deref(),
+        Some("22 USD a month for the stream")
+    );
 }

@@ -1,15 +1,16 @@
 //! The fuzz targets over their seeds, and over damages that are the same each time.
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
+use std::path::PathBuf;
 
 /// What a byte is replaced by, and what is put before it.
 const DAMAGES: &[u8] = b"\"\\{}[]:,.+-0e9= \n\x00\xff";
 
 fn every_damage(target: &str, check: fn(&[u8])) {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("seeds")
-        .join(target);
+    // Where it runs, not where it was compiled: checkouts share a cache.
+    let run = std::env::var_os("CARGO_MANIFEST_DIR");
+    let root = run.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let folder = root.join("seeds").join(target);
     let mut seeds = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let seed = std::fs::read(entry.unwrap().path()).unwrap();

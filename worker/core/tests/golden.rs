@@ -97,7 +97,10 @@ fn sample() -> Checkpoint {
 }
 
 fn golden(format: u16) -> PathBuf {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    // Where it runs, not where it was compiled: checkouts share a cache.
+    let run = std::env::var_os("CARGO_MANIFEST_DIR");
+    let root = run.map_or_else(|| env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    let folder = root.join("tests/golden");
     folder.join(format!("checkpoint-format-{format}.ckpt"))
 }
 

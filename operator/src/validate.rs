@@ -1,0 +1,80 @@
+//! Whether a StockStream can be looked after.
+//!
+//! Owns what refuses one: a spec that isn't valid, files, or another StockStream that has what it claims. Must never change
+//! anything.
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use stockstream_crds::spec::StockStreamStatus;
+use stockstream_crds::{Pipeline, StockStream};
+
+use crate::claims::{Claimant, Conflict, conflict};
+use crate::context::Context;
+use crate::names;
+use crate::status::{self, refusal};
+
+/// Why a StockStream isn't looked after.
+pub enum Refused {
+    /// The spec breaks a rule that the API server couldn't check.
+    Invalid(String),
+    /// Files aren't read in a cluster yet.
+    Files,
+    /// Another StockStream has what this one claims.
+    Conflict(Conflict),
+}
+
+impl Refused {
+    /// The status that tells it. `goes_on`: workers run that were started before.
+    pub fn status(
+        &self,
+        before: Option<&StockStreamStatus>,
+        generation: i64,
+        goes_on: bool,
+        now: Timestamp,
+    ) -> StockStreamStatus {
+        let (reason, mut message) = match self {
+            Self::Invalid(message) => (refusal::INVALID, message.clone()),
+            Self::Files => (
+                refusal::FILES,
+                "spec.source.files: files are read by `stockstream worker -f` where they lie; in a cluster, spec.source.kinesis is read".to_owned(),
+            ),
+            Self::Conflict(conflict) => (refusal::CONFLICT, conflict.message()),
+        };
+        if goes_on {
+            message.push_str("; its workers go on by the spec before this one");
+        }
+        status::refused(before, generation, reason, &message, now)
+    }
+}
+
+/// The pipeline of a StockStream, or what refuses it.
+pub fn validate(resource: &StockStream, context: &Context) -> Result<Pipeline, Refused> {
+    let pipeline =
+        Pipeline::from_resource(resource).map_err(|errors| Refused::Invalid(errors.to_string()))?;
+    if pipeline.kinesis().is_none() {
+        return Err(Refused::Files);
+    }
+    let own = claimant(resource, pipeline);
+    let others: Vec<Claimant> = context
+        .pipelines
+        .state()
+        .iter()
+        // One that is being deleted has what it has until all of it is gone.
+        .filter(|other| {
+            other.metadata.deletion_timestamp.is_none()
+                || other.finalizers().iter().any(|own| own == names::FINALIZER)
+        })
+        .filter_map(|other| Some(claimant(other, Pipeline::from_resource(other).ok()?)))
+        .collect();
+    match conflict(&own, &others) {
+        Some(conflict) => Err(Refused::Conflict(conflict)),
+        None => Ok(own.pipeline),
+    }
+}
+
+fn claimant(resource: &StockStream, pipeline: Pipeline) -> Claimant {
+    Claimant {
+        pipeline,
+        created: resource.creation_timestamp().map(|time| time.0),
+    }
+}
