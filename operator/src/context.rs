@@ -14,6 +14,7 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::apply::Owned;
 use crate::aws;
+use crate::aws::count::CountRequests;
 use crate::aws::glue::Catalogs;
 use crate::aws::kinesis::Streams;
 use crate::aws::storage::Buckets;
@@ -94,8 +95,8 @@ impl Context {
 }
 
 /// Clients of AWS, one of each for every region that a pipeline names.
-#[derive(Default)]
 pub struct Regions {
+    metrics: Metrics,
     known: AsyncMutex<BTreeMap<String, Clients>>,
 }
 
@@ -111,6 +112,14 @@ pub struct Clients {
 }
 
 impl Regions {
+    /// None yet; their requests are counted in `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self {
+            metrics,
+            known: AsyncMutex::default(),
+        }
+    }
+
     /// The clients of a region. Nothing is asked yet but for the first credentials.
     pub async fn of(&self, region: &str) -> Clients {
         let mut known = self.known.lock().await;
@@ -118,10 +127,17 @@ impl Regions {
             return clients.clone();
         }
         let config = aws::configuration(region).await;
+        let count = CountRequests(self.metrics.clone());
+        let kinesis = aws_sdk_kinesis::config::Builder::from(&config)
+            .interceptor(count.clone())
+            .build();
+        let glue = aws_sdk_glue::config::Builder::from(&config)
+            .interceptor(count.clone())
+            .build();
         let clients = Clients {
-            streams: Streams::new(aws_sdk_kinesis::Client::new(&config)),
-            catalogs: Catalogs::new(aws_sdk_glue::Client::new(&config)),
-            buckets: Buckets::new(&config),
+            streams: Streams::new(aws_sdk_kinesis::Client::from_conf(kinesis)),
+            catalogs: Catalogs::new(aws_sdk_glue::Client::from_conf(glue)),
+            buckets: Buckets::new(&config, count),
         };
         known.insert(region.to_owned(), clients.clone());
         clients

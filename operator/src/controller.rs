@@ -78,7 +78,7 @@ where
         owned,
         pods,
         workers: Workers::default(),
-        aws: Regions::default(),
+        aws: Regions::new(metrics.clone()),
         metrics,
         memories: Mutex::default(),
     });

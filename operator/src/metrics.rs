@@ -19,6 +19,7 @@ struct Shared {
     reconciles: Counter,
     failures: Counter,
     requests: Counter,
+    aws_requests: Counter,
     applies: Counter,
     status_writes: Counter,
     seconds: Histogram,
@@ -40,6 +41,7 @@ impl Default for Metrics {
             "kubernetes_requests",
             "Requests of the API server, watches included",
         );
+        let aws_requests = counter("aws_requests", "Requests of AWS, repeated ones included");
         let applies = counter("applies", "Objects applied or deleted in Kubernetes");
         let status_writes = counter("status_writes", "Statuses written");
         let seconds = Histogram::new(exponential_buckets(0.001, 2.0, 16));
@@ -66,6 +68,7 @@ impl Default for Metrics {
                 reconciles,
                 failures,
                 requests,
+                aws_requests,
                 applies,
                 status_writes,
                 seconds,
@@ -94,6 +97,11 @@ impl Metrics {
     /// The API server was asked.
     pub fn requested(&self) {
         self.shared.requests.inc();
+    }
+
+    /// AWS was asked.
+    pub fn requested_of_aws(&self) {
+        self.shared.aws_requests.inc();
     }
 
     /// So many objects were applied or deleted.

@@ -6,7 +6,7 @@ Usage:
   kinesis.py put STREAM RECORDS.ndjson     raw records: {"data_base64", "key", "hash_key"?}; waits for each reply
   kinesis.py aggregate STREAM RECORDS.ndjson   aws-kinesis-agg's aggregated records, one a line: {"records": [as above], "hash_key"?}
   kinesis.py split STREAM SHARD HASH_KEY   splits a shard, and waits for it
-  kinesis.py describe STREAM               status, open shards, retention and tags; {} when there is none
+  kinesis.py describe STREAM               status, open shards, retention, mode, key and tags; {} when there is none
   kinesis.py read STREAM                   every record of every shard, in the shard's order
 """
 
@@ -40,6 +40,8 @@ def describe(kinesis, stream):
         "status": summary["StreamStatus"],
         "shards": summary["OpenShardCount"],
         "retention": summary["RetentionPeriodHours"],
+        "mode": summary["StreamModeDetails"]["StreamMode"],
+        "key": summary.get("KeyId"),
         "tags": {tag["Key"]: tag["Value"] for tag in tags},
     }
 

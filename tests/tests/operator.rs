@@ -42,6 +42,7 @@ const TRIALS: &[(&str, Check)] = &[
         "killed_deleted_and_cut_off_workers_lose_no_row",
         life::kills,
     ),
+    ("the_example_gives_the_rows_of_what_was_replayed", life::example),
     ("from_one_yaml_to_rows_that_are_right", life::quickstart),
     (
         "suspended_and_resumed_it_goes_on_where_it_was",
@@ -77,6 +78,18 @@ const TRIALS: &[(&str, Check)] = &[
     (
         "a_stream_that_another_reads_outlives_its_maker",
         aws::shared,
+    ),
+    (
+        "a_stream_that_doesn_t_answer_holds_up_nothing_else",
+        aws::silent,
+    ),
+    ("what_aws_refuses_is_told_with_its_field", aws::refused),
+    ("a_deletion_that_can_t_go_on_is_told_and_let_go", aws::blocked),
+    ("what_others_manage_is_used_and_left_alone", aws::external),
+    ("stream_and_table_have_what_the_spec_says", aws::settings),
+    (
+        "a_running_pipeline_that_is_refused_goes_on_and_can_be_suspended",
+        upkeep::refused,
     ),
     ("retain_keeps_all_that_lies_in_aws", aws::retain),
     ("delete_takes_what_was_made_and_nothing_more", aws::delete),

@@ -4,6 +4,7 @@
 //! takes AWS minutes is looked at again by a later reconcile.
 
 pub mod calls;
+pub mod count;
 pub mod error;
 pub mod glue;
 pub mod kinesis;

@@ -16,6 +16,7 @@ use stockstream_crds::Pipeline;
 use stockstream_crds::pipeline::ObjectEncryption;
 
 use super::calls::Call;
+use super::count::CountRequests;
 use super::error::{AwsError, AwsErrorKind};
 use super::{Standing, State};
 
@@ -87,12 +88,13 @@ pub struct Buckets {
 
 impl Buckets {
     /// Servers that stand in for S3 have no names for their buckets: they are asked by path.
-    pub fn new(config: &SdkConfig) -> Self {
+    pub fn new(config: &SdkConfig, count: CountRequests) -> Self {
         let stands_in = config.endpoint_url().is_some()
             || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some()
             || std::env::var_os("AWS_ENDPOINT_URL").is_some();
         let config = aws_sdk_s3::config::Builder::from(config)
             .force_path_style(stands_in)
+            .interceptor(count)
             .build();
         Self {
             client: Client::from_conf(config),
@@ -463,3 +465,6 @@ fn unsound(place: &Place) -> Standing {
         ),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,9 @@ use stockstream_operator::aws::calls::Call;
 use stockstream_operator::aws::error::AwsError;
 use stockstream_operator::aws::glue::Catalogs;
 use stockstream_operator::aws::kinesis::Streams;
+use stockstream_operator::aws::count::CountRequests;
 use stockstream_operator::aws::storage::{Buckets, Place, places};
+use stockstream_operator::metrics::Metrics;
 use stockstream_operator::aws::stream_plan::Owner;
 use stockstream_operator::aws::table_plan::{Column, TableWish, tables};
 use stockstream_operator::aws::{Standing, State};
@@ -107,7 +109,7 @@ impl Life {
             server: stage.server,
             streams: Streams::new(aws_sdk_kinesis::Client::new(&config)),
             catalogs: Catalogs::new(aws_sdk_glue::Client::new(&config)),
-            buckets: Buckets::new(&config),
+            buckets: Buckets::new(&config, CountRequests(Metrics::default())),
             pipeline: pipeline(&name, &run.table())?,
             owner: Owner {
                 name: format!("default/{name}"),

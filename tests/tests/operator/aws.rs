@@ -202,6 +202,8 @@ pub fn no_bucket(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     // The stream doesn't need the bucket, and no worker is started without one.
     tenant.becomes("lost", "StreamReady", "True Active")?;
     tenant.becomes("lost", "WorkersAvailable", "False NotStarted")?;
+    let told = tenant.kstatus("lost")?;
+    ensure!(told == "Failed", "kstatus says {told}");
     ensure!(
         tenant.workers("lost")?.is_empty(),
         "workers without a bucket"
@@ -213,25 +215,197 @@ pub fn no_bucket(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 /// Kinesis refuses to tell of one pipeline's stream, again and again: that one says so, and neither its table nor another
 /// pipeline waits.
 pub fn throttled(tenant: &Tenant<'_>) -> anyhow::Result<()> {
-    let fault = |count: u64| {
-        let stream = format!("{}-slow", tenant.own());
-        let rules = match count {
-            0 => json!([]),
-            count => {
-                json!([{"operation": "DescribeStreamSummary", "stream": stream, "count": count, "fault": {"throttle": {}}}])
-            }
-        };
-        tenant.stage.kinesis_faults(&rules)
-    };
-    fault(10_000)?;
+    let stream = format!("{}-slow", tenant.own());
+    let fault = json!({"operation": "DescribeStreamSummary", "stream": stream, "count": 10_000, "fault": {"throttle": {}}});
+    tenant.stage.kinesis_faults(tenant.own(), vec![fault])?;
     tenant.apply(&tenant.yaml("slow", 1, &catalog(tenant)))?;
     tenant.ready("other", &tenant.yaml("other", 1, ""))?;
     tenant.becomes("slow", "StreamReady", "False Throttled")?;
     tenant.becomes("slow", "CatalogReady", "True TableReady")?;
     tenant.becomes("slow", "StorageReady", "True Writable")?;
     tenant.becomes("slow", "Reconciling", "True Throttled")?;
-    fault(0)?;
+    let told = tenant.kstatus("slow")?;
+    ensure!(told == "InProgress", "kstatus says {told}");
+    // Told once, however often it is tried.
+    let events = tenant.events("slow")?;
+    ensure!(events.values().sum::<u64>() < 12, "a storm: {events:?}");
+    tenant.stage.kinesis_faults(tenant.own(), Vec::new())?;
     tenant.becomes("slow", "Ready", "True Running")
+}
+
+/// Kinesis doesn't answer at all for one pipeline's stream: its objects are kept right and it is suspended all the same.
+pub fn silent(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready(
+        "mute",
+        &tenant.yaml("mute", 1, "  dashboard: {enabled: false}"),
+    )?;
+    let stream = format!("{}-mute", tenant.own());
+    let fault = json!({"operation": "DescribeStreamSummary", "stream": stream, "count": 10_000, "fault": {"delay": {"millis": 600_000}}});
+    tenant.stage.kinesis_faults(tenant.own(), vec![fault])?;
+    // Another spec is another look at AWS, which hangs.
+    tenant.patch(
+        "mute",
+        &json!({"spec": {"output": {"publishInterval": "3s"}}}),
+    )?;
+    wait_until("the changed pipeline", PATIENCE, || {
+        let config = tenant.get(&["configmap", "mute-pipeline"])?;
+        let yaml = config["data"]["pipeline.yaml"].as_str().unwrap_or_default();
+        Ok(yaml.contains("publishInterval: 3s").then_some(()))
+    })?;
+    tenant.patch("mute", &json!({"spec": {"suspend": true}}))?;
+    tenant.has_workers("mute", 0)?;
+    // Told, once it has been tried for long enough.
+    tenant.becomes("mute", "StreamReady", "False Unavailable")?;
+    tenant.stage.kinesis_faults(tenant.own(), Vec::new())?;
+    tenant.patch("mute", &json!({"spec": {"suspend": false}}))?;
+    tenant.becomes("mute", "Ready", "True Running")
+}
+
+/// AWS refuses what the spec asks for: it is told with the field, and what is there stays.
+pub fn refused(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready("odd", &tenant.yaml("odd", 1, ""))?;
+    let stream = format!("{}-odd", tenant.own());
+    let fault = json!({"operation": "UpdateShardCount", "stream": stream, "count": 10_000, "fault": {"error": {
+        "type": "LimitExceededException",
+        "message": "This request would exceed the shard limit for the account 000000000000 in us-east-1."}}});
+    tenant.stage.kinesis_faults(tenant.own(), vec![fault])?;
+    let shards = json!({"spec": {"source": {"kinesis": {"mode": {"provisioned": {"shards": 2}}}}}});
+    tenant.patch("odd", &shards)?;
+    tenant.becomes("odd", "Stalled", "True LimitExceeded")?;
+    let message = tenant.message("odd", "StreamReady")?;
+    ensure!(
+        message.starts_with("spec.source.kinesis.mode: "),
+        "no field in: {message}"
+    );
+    let told = tenant.kstatus("odd")?;
+    ensure!(told == "Failed", "kstatus says {told}");
+    tenant.put("odd", &ticks(0..1))?;
+    tenant.close("odd", 0)?;
+    tenant.has_rows("odd", &ticks(0..1))?;
+    tenant.stage.kinesis_faults(tenant.own(), Vec::new())?;
+    tenant.becomes("odd", "Ready", "True Running")
+}
+
+/// The stream can't be deleted: that is told, and an admin lets go of it.
+pub fn blocked(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    tenant.ready(
+        "held",
+        &tenant.yaml("held", 1, "  deletionPolicy: Delete"),
+    )?;
+    let name = format!("{}-held", tenant.own());
+    let fault = json!({"operation": "DeleteStream", "stream": name, "count": 10_000, "fault": {"error": {
+        "type": "AccessDeniedException", "message": "an explicit deny"}}});
+    tenant.stage.kinesis_faults(tenant.own(), vec![fault])?;
+    let own = ["--namespace", tenant.namespace.as_str()];
+    let kubectl = |arguments: &[&str]| tenant.cluster().kubectl(own.iter().chain(arguments));
+    kubectl(&["delete", "stockstream/held", "--wait=false"])?;
+    tenant.becomes("held", "Stalled", "True DeletionBlocked")?;
+    let message = tenant.message("held", "Stalled")?;
+    for word in ["kinesis:DeleteStream", "stockstream.dev/abandon-aws-resources=true"] {
+        ensure!(message.contains(word), "no {word} in: {message}");
+    }
+    let told = tenant.kstatus("held")?;
+    ensure!(told == "Terminating", "kstatus says {told}");
+    ensure!(tenant.workers("held")?.is_empty(), "workers go first");
+    kubectl(&[
+        "annotate",
+        "stockstream/held",
+        "stockstream.dev/abandon-aws-resources=true",
+    ])?;
+    tenant
+        .cluster()
+        .wait(&tenant.namespace, "stockstream/held", "delete")?;
+    ensure!(
+        stream(tenant, "held")?["status"] == "ACTIVE",
+        "the stream is gone"
+    );
+    let events = tenant.events("held")?;
+    ensure!(
+        events.contains_key("AwsResourcesAbandoned"),
+        "not told: {events:?}"
+    );
+    tenant.stage.kinesis_faults(tenant.own(), Vec::new())
+}
+
+/// Whoever says `External` brings stream and table: they are used, and never touched.
+pub fn external(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let more = format!(
+        "  deletionPolicy: Delete\n{}",
+        catalog(tenant).replace("table: bars", "table: bars, management: External")
+    );
+    let yaml = tenant.yaml("brought", 1, &more).replace(
+        "      initialPosition:",
+        "      management: External\n      initialPosition:",
+    );
+    tenant.apply(&yaml)?;
+    tenant.becomes("brought", "StreamReady", "False NotFound")?;
+    tenant.becomes("brought", "CatalogReady", "False NotFound")?;
+    let message = tenant.message("brought", "StreamReady")?;
+    ensure!(
+        message.contains("spec.source.kinesis.management"),
+        "no field in: {message}"
+    );
+    ensure!(
+        stream(tenant, "brought")? == json!({}),
+        "a stream was made"
+    );
+    ensure!(table(tenant, "bars")? == json!({}), "a table was made");
+    let name = format!("{}-brought", tenant.own());
+    tenant.stage.kinesis(&["create", &name, "2"])?;
+    let location = format!("s3://{BUCKET}/{name}/rows/");
+    let keys = "ticker,trade_date";
+    tenant
+        .stage
+        .s3("make-table", &[&database(tenant), "bars", &location, keys])?;
+    let before = (stream(tenant, "brought")?, table(tenant, "bars")?);
+    tenant.becomes("brought", "Ready", "True Running")?;
+    // It has two shards, not the one that the spec says: that is said, and left so.
+    tenant.becomes("brought", "StreamReady", "True ActiveButDiffers")?;
+    tenant.put("brought", &ticks(0..1))?;
+    tenant.close("brought", 0)?;
+    tenant.has_rows("brought", &ticks(0..1))?;
+    tenant.delete("brought")?;
+    let after = (stream(tenant, "brought")?, table(tenant, "bars")?);
+    ensure!(before == after, "touched: {before:#?} {after:#?}");
+    ensure!(objects(tenant, "brought")? == 0, "the data stays");
+    Ok(())
+}
+
+/// Everything else that a stream and a table can be told to be.
+pub fn settings(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let listed = "  record: {maxAhead: unbounded}";
+    let yaml = tenant
+        .yaml("full", 1, &catalog(tenant).replace("table: bars", "table: bars, projection: {tickers: [AAPL, MSFT]}"))
+        .replace(
+            "mode: {provisioned: {shards: 1}}",
+            "mode: {onDemand: {}}\n      retention: 48h\n      encryption: {keyId: alias/aws/kinesis}",
+        )
+        .replace("  record: {maxAhead: unbounded}", listed);
+    tenant.ready("full", &yaml)?;
+    let seen = stream(tenant, "full")?;
+    ensure!(
+        seen["retention"] == 48 && seen["mode"] == "ON_DEMAND",
+        "{seen:#}"
+    );
+    ensure!(seen["key"] == "alias/aws/kinesis", "{seen:#}");
+    let parameters = table(tenant, "bars")?["parameters"].clone();
+    ensure!(
+        parameters["projection.enabled"] == "true"
+            && parameters["projection.ticker.values"] == "AAPL,MSFT",
+        "{parameters:#}"
+    );
+    // Less again, step by step.
+    tenant.patch(
+        "full",
+        &json!({"spec": {"source": {"kinesis": {
+            "retention": "24h", "mode": {"onDemand": null, "provisioned": {"shards": 4}}}}}}),
+    )?;
+    wait_until("a provisioned stream of a day", PATIENCE, || {
+        let seen = stream(tenant, "full")?;
+        let is_so = seen["retention"] == 24 && seen["mode"] == "PROVISIONED" && seen["shards"] == 4;
+        Ok(is_so.then_some(()))
+    })?;
+    tenant.becomes("full", "Ready", "True Running")
 }
 
 /// Two pipelines, one stream: the one that made it goes with all it has but that.

@@ -137,8 +137,9 @@ fn disturbed(
             .filter(|(_, (pod, _))| *pod == victim)
             .map(|(shard, (_, epoch))| (shard, *epoch))
             .collect();
-        disturb(&victim)?;
+        // Before the command: what it takes to start counts, too.
         let begun = Instant::now();
+        disturb(&victim)?;
         // By address: who is cut off would hold each look up.
         let others: Vec<(String, String)> = workers(tenant, "hurt")?;
         wait_until("its shards are read again", PATIENCE, || {
@@ -366,6 +367,7 @@ spec: {taints: [{key: fake, effect: NoSchedule}]}}",
     let names = [
         "reconciles_total",
         "kubernetes_requests_total",
+        "aws_requests_total",
         "applies_total",
         "status_writes_total",
     ];

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::TcpListener;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -26,6 +27,8 @@ pub struct Stage {
     s3: Running,
     pub cluster: Cluster,
     pub kinesis_endpoint: String,
+    /// Scripted trouble of the stream's server, by whose trial it is: trials run beside each other.
+    faults: Mutex<BTreeMap<String, Vec<Value>>>,
 }
 
 /// One trial's namespace, and names that no other trial has.
@@ -58,6 +61,7 @@ impl Stage {
             s3,
             cluster,
             kinesis_endpoint: format!("http://{listen}"),
+            faults: Mutex::default(),
         };
         stage.install()?;
         Ok(stage)
@@ -140,9 +144,16 @@ impl Stage {
             stage: self,
             namespace: namespace.trim_end_matches('-').to_owned(),
         };
+        // As platform teams have it: who isn't restricted isn't let in.
+        let restricted = "pod-security.kubernetes.io/enforce=restricted";
         let judged = self
             .cluster
             .kubectl(["create", "namespace", &tenant.namespace])
+            .and_then(|_| {
+                let namespace = tenant.namespace.as_str();
+                self.cluster
+                    .kubectl(["label", "namespace", namespace, restricted])
+            })
             .and_then(|_| check(&tenant));
         judged.map_err(|error| Failed::from(format!("{error:#}\n{}", tenant.look())))?;
         // Not waited for: its pods needn't take part in what others measure.
@@ -243,15 +254,18 @@ impl Stage {
         Ok(sum)
     }
 
-    /// Scripts trouble of the stream's server, in place of what was scripted before.
-    pub fn kinesis_faults(&self, rules: &Value) -> anyhow::Result<()> {
-        let rules = rules.to_string();
+    /// Scripts trouble of the stream's server, in place of what the same trial scripted before.
+    pub fn kinesis_faults(&self, of: &str, rules: Vec<Value>) -> anyhow::Result<()> {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        faults.insert(of.to_owned(), rules);
+        let all: Vec<&Value> = faults.values().flatten().collect();
+        let all = json!(all).to_string();
         let sent = self.cluster.within(|| {
             stockstream_tests::http::send(
                 &self.kinesis_endpoint,
                 "PUT",
                 "/_stockstream/faults",
-                &rules,
+                &all,
             )
         });
         sent.map(drop)
@@ -347,6 +361,61 @@ spec:
             "condition=Ready",
         )?;
         Ok(begun.elapsed())
+    }
+
+    /// Deletes a StockStream and waits until it is gone.
+    pub fn delete(&self, name: &str) -> anyhow::Result<()> {
+        let resource = format!("stockstream/{name}");
+        let namespace = self.namespace.as_str();
+        self.cluster()
+            .kubectl([
+                "delete",
+                "--namespace",
+                namespace,
+                &resource,
+                "--timeout=100s",
+            ])
+            .map(drop)
+    }
+
+    /// The message of a condition; empty without it.
+    pub fn message(&self, name: &str, kind: &str) -> anyhow::Result<String> {
+        let resource = self.get(&["stockstream", name])?;
+        let conditions = resource["status"]["conditions"].as_array();
+        let found = conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition["type"] == kind);
+        Ok(found
+            .and_then(|found| found["message"].as_str())
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    /// What sigs.k8s.io/cli-utils' kstatus says of a StockStream as it is now.
+    pub fn kstatus(&self, name: &str) -> anyhow::Result<String> {
+        let resource = self.get(&["stockstream", name])?.to_string();
+        let folder = stockstream_tests::scratch()?;
+        let file = folder.path().join("resource.json");
+        std::fs::write(&file, resource)?;
+        let script = format!("kstatus <{}", file.display());
+        let told = self.cluster().run("bash", ["-c", &script])?.success()?;
+        Ok(told.stdout.lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// How often each reason was told in events of a StockStream.
+    pub fn events(&self, name: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+        let selector =
+            format!("--field-selector=involvedObject.kind=StockStream,involvedObject.name={name}");
+        let list = self.get(&["events", &selector])?;
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for event in list["items"].as_array().into_iter().flatten() {
+            let reason = event["reason"].as_str().unwrap_or_default();
+            // A series tells how often it was; a single event tells nothing.
+            let times = event["series"]["count"].as_u64().unwrap_or(1);
+            *counts.entry(reason.to_owned()).or_default() += times;
+        }
+        Ok(counts)
     }
 
     pub fn get(&self, what: &[&str]) -> anyhow::Result<Value> {

@@ -38,7 +38,8 @@ pub fn drift(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     let injected = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "kept-workers"},
         "spec": {"template": {"spec": {"containers": [
             {"name": "theirs", "image": "stockstream.dev/stockstream:0.1.0", "imagePullPolicy": "Never",
-             "args": ["kinesis", "--memory"]}]}}}});
+             "args": ["kinesis", "--memory"],
+             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}}}]}}}});
     let folder = stockstream_tests::scratch()?;
     let file = folder.path().join("injected.json");
     std::fs::write(&file, injected.to_string())?;
@@ -122,42 +123,87 @@ pub fn prune(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     tenant.get(&["deployment", "pruned-workers"]).map(drop)
 }
 
+/// Whatever two claim: the path of rows, the table, the stream with other settings.
 pub fn conflict(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let own = tenant.own();
+    let database = own.replace('-', "_");
+    let glue = format!("  catalog: {{glue: {{database: {database}, table: bars}}}}");
     tenant.ready(
         "older",
-        &tenant.yaml("older", 1, "  deletionPolicy: Delete"),
+        &tenant.yaml("older", 1, &format!("{glue}\n  deletionPolicy: Delete")),
     )?;
-    // The same output, another stream and state.
-    let younger = tenant.yaml("younger", 1, "").replace(
-        &format!("{}-younger/rows", tenant.own()),
-        &format!("{}-older/rows", tenant.own()),
-    );
     // Stamps have whole seconds; names would decide.
     std::thread::sleep(Duration::from_millis(1_100));
-    tenant.apply(&younger)?;
-    tenant.becomes("younger", "Stalled", "True Conflict")?;
-    tenant.becomes("younger", "Ready", "False Conflict")?;
-    let objects = tenant.get(&[
-        "deployments,services,configmaps",
-        "--selector=stockstream.dev/pipeline=younger",
-    ])?;
-    ensure!(
-        objects["items"].as_array().is_some_and(Vec::is_empty),
-        "{objects:#}"
+    let path = tenant.yaml("path", 1, "").replace(
+        &format!("{own}-path/rows"),
+        &format!("{own}-older/rows"),
     );
-    let stream = tenant
-        .stage
-        .kinesis(&["describe", &format!("{}-younger", tenant.own())])?;
-    ensure!(stream == json!({}), "a stream was made: {stream}");
+    let table = tenant.yaml("table", 1, &glue);
+    let stream = tenant.yaml("stream", 3, "").replace(
+        &format!("streamName: {own}-stream"),
+        &format!("streamName: {own}-older"),
+    );
+    let seen = || -> anyhow::Result<_> {
+        let stage = tenant.stage;
+        let stream = stage.kinesis(&["describe", &format!("{own}-older")])?;
+        Ok((stream, stage.s3("table", &[&database, "bars"])?))
+    };
+    let before = seen()?;
+    for (name, yaml, field) in [
+        ("path", &path, "spec.output.path: "),
+        ("table", &table, "spec.catalog.glue.table: "),
+        ("stream", &stream, "spec.source.kinesis.streamName: "),
+    ] {
+        tenant.apply(yaml)?;
+        tenant.becomes(name, "Stalled", "True Conflict")?;
+        tenant.becomes(name, "Ready", "False Conflict")?;
+        let message = tenant.message(name, "Ready")?;
+        ensure!(message.starts_with(field), "no {field} in: {message}");
+        let selector = format!("--selector=stockstream.dev/pipeline={name}");
+        let objects = tenant.get(&["deployments,services,configmaps", &selector])?;
+        ensure!(
+            objects["items"].as_array().is_some_and(Vec::is_empty),
+            "{objects:#}"
+        );
+        let stream = tenant
+            .stage
+            .kinesis(&["describe", &format!("{own}-{name}")])?;
+        ensure!(stream == json!({}), "a stream was made: {stream}");
+    }
+    ensure!(seen()? == before, "the older one's were touched");
     tenant.becomes("older", "Ready", "True Running")?;
-    // Once the older one is gone with all it wrote, the younger one has it.
-    tenant.cluster().kubectl([
-        "delete",
-        "--namespace",
-        &tenant.namespace,
-        "stockstream/older",
-    ])?;
-    tenant.becomes("younger", "Ready", "True Running")
+    // Once the older one is gone with all it wrote, a younger one has it.
+    tenant.delete("table")?;
+    tenant.delete("stream")?;
+    tenant.delete("older")?;
+    tenant.becomes("path", "Ready", "True Running")
+}
+
+/// A pipeline that runs, and then is told what can't be: its workers go on, and stop when it is suspended.
+pub fn refused(tenant: &Tenant<'_>) -> anyhow::Result<()> {
+    let own = tenant.own();
+    let database = own.replace('-', "_");
+    let glue =
+        |table: &str| format!("  catalog: {{glue: {{database: {database}, table: {table}}}}}");
+    tenant.ready("first", &tenant.yaml("first", 1, &glue("bars")))?;
+    std::thread::sleep(Duration::from_millis(1_100));
+    tenant.ready("second", &tenant.yaml("second", 1, &glue("others")))?;
+    let claim = |table: &str| json!({"spec": {"catalog": {"glue": {"table": table}}}});
+    tenant.patch("second", &claim("bars"))?;
+    tenant.becomes("second", "Stalled", "True Conflict")?;
+    let message = tenant.message("second", "Ready")?;
+    ensure!(message.contains("its workers go on"), "{message}");
+    // What was said of its parts stands.
+    tenant.becomes("second", "WorkersAvailable", "True AllReady")?;
+    tenant.put("second", &ticks(0..1))?;
+    tenant.close("second", 0)?;
+    tenant.has_rows("second", &ticks(0..1))?;
+    tenant.patch("second", &json!({"spec": {"suspend": true}}))?;
+    tenant.has_workers("second", 0)?;
+    tenant.patch("second", &json!({"spec": {"suspend": false}}))?;
+    tenant.patch("second", &claim("others"))?;
+    tenant.becomes("second", "Ready", "True Running")?;
+    tenant.has_workers("second", 1)
 }
 
 /// Its status was written and its objects applied: from then on nothing, whatever the workers tell.
