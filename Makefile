@@ -53,7 +53,7 @@ fmt: ## Format the code
 lint: ## Check with clippy, with and without failpoints; warnings are errors
 	@scripts/build.sh prepare
 	@. scripts/env.sh && cargo clippy --workspace --all-targets -- -D warnings
-	@. scripts/env.sh && cargo clippy --workspace --all-targets --features stockstream/failpoints -- -D warnings
+	@. scripts/env.sh && cargo clippy --workspace --all-targets --features stockstream/failpoints,stockstream-operator/failpoints -- -D warnings
 
 deny: ## Check the dependencies' licences, bans and sources
 	@scripts/setup.sh test

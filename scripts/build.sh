@@ -2,7 +2,7 @@
 # Builds the binary: scripts/build.sh product|suites|release|prepare
 #
 #   product  `stockstream` and `stockstream-operator` as users get them; linked into bin/
-#   suites   that, and the one with failpoints that the kill-and-restart suite runs
+#   suites   those, and both with failpoints: what the suites kill at named points
 #   release  both as they are published: optimised, which takes many minutes; not linked into bin/
 #   prepare  nothing, but what comes before every build or lint in a shared cache
 #
@@ -64,8 +64,9 @@ if [ "$what" = release ]; then
     exit 0
 fi
 if [ "$what" = suites ]; then
-    cargo build --workspace --bin stockstream --features stockstream/failpoints
-    keep debug failpoints stockstream
+    cargo build --workspace --bin stockstream --bin stockstream-operator \
+        --features stockstream/failpoints,stockstream-operator/failpoints
+    keep debug failpoints stockstream stockstream-operator
 fi
 cargo build --workspace --bin stockstream --bin stockstream-operator
 keep debug product stockstream stockstream-operator

@@ -16,7 +16,8 @@ export RUSTC_WRAPPER=${RUSTC_WRAPPER:-$root/scripts/rustc.sh}
 # Test binaries may have been compiled for another checkout of the same sources.
 export INSTA_WORKSPACE_ROOT=${INSTA_WORKSPACE_ROOT:-$root}
 
-# What this checkout built: `product/stockstream` and `failpoints/stockstream`. Several checkouts may share the cache.
+# What this checkout built: `stockstream` and `stockstream-operator` in `product/` and `failpoints/`. Several checkouts may
+# share the cache.
 built=$CARGO_TARGET_DIR/checkouts/$(printf %s "$root" | cksum | cut -d' ' -f1)
 
 requirements=$root/tests/python/requirements.txt

@@ -39,6 +39,7 @@ suites_environment() {
     export STOCKSTREAM_BIN=$built/product/stockstream STOCKSTREAM_OPERATOR_BIN=$built/product/stockstream-operator
     export STOCKSTREAM_IMAGES=$built/images
     export STOCKSTREAM_FAILPOINTS_BIN=$built/failpoints/stockstream
+    export STOCKSTREAM_OPERATOR_FAILPOINTS_BIN=$built/failpoints/stockstream-operator
     export STOCKSTREAM_PYTHON=$venv/bin/python
     export STOCKSTREAM_NODE=$node_packages/node
     export STOCKSTREAM_HELM=$kube/bin/helm
@@ -71,7 +72,7 @@ all() {
     part "format" cargo fmt --all --check
     part "licences, bans, sources" cargo deny --workspace --all-features check --hide-inclusion-graph licenses bans sources
     part "lint" cargo clippy --workspace --all-targets -- -D warnings
-    part "lint with failpoints" cargo clippy --workspace --all-targets --features stockstream/failpoints -- -D warnings
+    part "lint with failpoints" cargo clippy --workspace --all-targets --features stockstream/failpoints,stockstream-operator/failpoints -- -D warnings
     part "build" scripts/build.sh suites
     part "no failpoints in the product" without_failpoints
     part "images" scripts/images.sh
@@ -88,14 +89,17 @@ all() {
 
 # The variable that failpoints obey must be unknown to what users run, and known to what the suites kill.
 without_failpoints() {
-    if grep --quiet STOCKSTREAM_FAILPOINTS "$built/product/stockstream"; then
-        say "the product binary has failpoints: $built/product/stockstream"
-        return 1
-    fi
-    grep --quiet STOCKSTREAM_FAILPOINTS "$built/failpoints/stockstream" || {
-        say "the binary for the suites has no failpoints: $built/failpoints/stockstream"
-        return 1
-    }
+    local program
+    for program in stockstream stockstream-operator; do
+        if grep --quiet STOCKSTREAM_FAILPOINTS "$built/product/$program"; then
+            say "the product binary has failpoints: $built/product/$program"
+            return 1
+        fi
+        grep --quiet STOCKSTREAM_FAILPOINTS "$built/failpoints/$program" || {
+            say "the binary for the suites has no failpoints: $built/failpoints/$program"
+            return 1
+        }
+    done
 }
 
 case ${1-} in

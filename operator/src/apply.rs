@@ -14,6 +14,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::build::Desired;
+use crate::failpoint::{Point, meet};
 use crate::kinds::Kind;
 use crate::names;
 
@@ -165,6 +166,7 @@ async fn apply_one(
         }
         Err(error) => return Err(fail(error)),
     };
+    meet(Point::applied(object.kind));
     if let Some(version) = patched.resource_version() {
         let generation = patched.metadata.generation;
         let last = Last {
@@ -266,6 +268,7 @@ async fn prune(
         });
         for object in gone {
             delete(client, *kind, namespace, &object).await?;
+            meet(Point::Pruned);
             calls += 1;
         }
     }

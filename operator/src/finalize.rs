@@ -24,6 +24,7 @@ use crate::aws::stream_plan::Owner;
 use crate::aws::table_plan::tables;
 use crate::context::Context;
 use crate::events;
+use crate::failpoint::{Point, meet};
 use crate::kinds::Kind;
 use crate::memory::Memory;
 use crate::names;
@@ -125,6 +126,7 @@ async fn workers_left(
             left = Some(format!("the Deployment {name} is being deleted"));
             if live.metadata.deletion_timestamp.is_none() {
                 apply::delete(&context.client, Kind::Deployment, namespace, &live).await?;
+                meet(Point::DeploymentDeleted);
             }
         }
     }
@@ -162,16 +164,19 @@ async fn delete(
 ) -> Result<bool, AwsError> {
     let buckets = context.aws.of(region(pipeline)).await.buckets;
     let name = (pipeline.namespace(), pipeline.name());
-    if let Some(id) = buckets.state_id(&places(pipeline), name).await?
-        && !buckets
+    if let Some(id) = buckets.state_id(&places(pipeline), name).await? {
+        let all_gone = buckets
             .delete_data(&places(pipeline), &id, DELETE_FOR)
-            .await?
-    {
-        return Ok(false);
+            .await?;
+        if !all_gone {
+            return Ok(false);
+        }
+        meet(Point::DataDeleted);
     }
     if let Some(catalog) = pipeline.catalog() {
         let catalogs = context.aws.of(&catalog.region).await.catalogs;
         catalogs.delete(catalog, &tables(pipeline), owner).await?;
+        meet(Point::TablesDeleted);
     }
     match pipeline.kinesis() {
         Some(kinesis) => {
@@ -261,6 +266,7 @@ async fn blocked(
 async fn release(resource: &StockStream, context: &Context) -> Result<Action, ReconcileError> {
     let mut finalizers: Vec<String> = resource.finalizers().to_vec();
     finalizers.retain(|own| own != names::FINALIZER);
+    meet(Point::BeforeRelease);
     set_finalizers(resource, context, &finalizers).await?;
     context.forget(&resource.uid().unwrap_or_default());
     Ok(Action::await_change())

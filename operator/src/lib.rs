@@ -11,6 +11,7 @@ pub mod cli;
 pub mod context;
 pub mod controller;
 pub mod events;
+pub mod failpoint;
 pub mod finalize;
 pub mod kinds;
 pub mod leader;

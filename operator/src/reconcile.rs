@@ -22,6 +22,7 @@ use crate::aws::{Standing, State};
 use crate::build::{Scale, build};
 use crate::context::Context;
 use crate::events;
+use crate::failpoint::{Point, meet};
 use crate::finalize;
 use crate::kinds::Kind;
 use crate::memory::{Memory, backed_off};
@@ -307,7 +308,11 @@ async fn ensure_finalizer(
     if is_wanted {
         finalizers.push(names::FINALIZER.to_owned());
     }
-    finalize::set_finalizers(resource, context, &finalizers).await
+    finalize::set_finalizers(resource, context, &finalizers).await?;
+    if is_wanted {
+        meet(Point::FinalizerSet);
+    }
+    Ok(())
 }
 
 fn owner_reference(resource: &StockStream) -> OwnerReference {
@@ -343,12 +348,13 @@ pub async fn write_status(
         "status": status,
     });
     let parameters = PatchParams::apply(names::STATUS_MANAGER).force();
+    meet(Point::BeforeStatus);
     let written = context
         .api(&namespace)
         .patch_status(&name, &parameters, &Patch::Apply(&body))
         .await;
     match written {
-        Ok(_) => {}
+        Ok(_) => meet(Point::StatusWritten),
         // Deleted meanwhile.
         Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
         Err(error) => {

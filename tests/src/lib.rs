@@ -37,13 +37,15 @@ pub use wait::wait_until;
 /// Long enough for anything a suite waits for on a loaded machine; only a defect reaches it.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
-/// One of the two builds of `stockstream`.
+/// One of the builds that suites run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binary {
-    /// What users run. It has no failpoints.
+    /// `stockstream` as users run it. It has no failpoints.
     Product,
     /// The same with the feature `failpoints`; see `worker/src/failpoint.rs` for the variables it obeys.
     Failpoints,
+    /// `stockstream-operator` with its feature `failpoints`; see `operator/src/failpoint.rs`.
+    OperatorFailpoints,
 }
 
 impl Binary {
@@ -55,6 +57,9 @@ impl Binary {
         match self {
             Binary::Product => file_from_environment("STOCKSTREAM_BIN"),
             Binary::Failpoints => file_from_environment("STOCKSTREAM_FAILPOINTS_BIN"),
+            Binary::OperatorFailpoints => {
+                file_from_environment("STOCKSTREAM_OPERATOR_FAILPOINTS_BIN")
+            }
         }
     }
 

@@ -15,6 +15,8 @@ mod measure;
 mod rights;
 #[path = "operator/stage.rs"]
 mod stage;
+#[path = "operator/steps.rs"]
+mod steps;
 #[path = "operator/upkeep.rs"]
 mod upkeep;
 

@@ -16,6 +16,7 @@ use super::table_plan::{
     Column, Format, MADE_FOR, OWNER, TableFacts, TableStep, TableWish, next_step,
 };
 use super::{Standing, State};
+use crate::failpoint::{Point, meet};
 
 /// What a look at the catalog gave.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +124,7 @@ impl Catalogs {
                 }
                 (TableStep::Create, _) => {
                     self.create(database, wish, owner).await?;
+                    meet(Point::TableCreated);
                     *is_ours |= wish.name == catalog.table;
                     done.push(("TableCreated", format!("made the table {full}")));
                 }
@@ -134,6 +136,7 @@ impl Catalogs {
                     Some(found),
                 ) => {
                     self.update(database, found, &columns, &parameters).await?;
+                    meet(Point::TableUpdated);
                     let names: Vec<&str> = columns
                         .iter()
                         .map(|column| column.name.as_str())
@@ -175,7 +178,10 @@ impl Catalogs {
             .await
             .map_err(|error| AwsError::of(Call::CreateDatabase, name, &error));
         match made {
-            Ok(_) => Ok(true),
+            Ok(_) => {
+                meet(Point::DatabaseCreated);
+                Ok(true)
+            }
             Err(error) if error.kind == AwsErrorKind::Exists => Ok(false),
             Err(error) => Err(error),
         }
@@ -350,7 +356,7 @@ impl Catalogs {
                 .map_err(|error| AwsError::of(Call::DeleteTable, &target, &error));
             match deleted {
                 Err(error) if error.kind != AwsErrorKind::NotFound => return Err(error),
-                _ => {}
+                _ => meet(Point::TableDeleted),
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use super::calls::Call;
 use super::error::{AwsError, AwsErrorKind};
 use super::stream_plan::{MADE_FOR_TAG, OWNER_TAG, Owner, Step, StreamFacts, is_ours, next_step};
 use super::{Standing, State};
+use crate::failpoint::{Point, meet};
 
 /// At most so many steps at one look: a stream that is made takes two, and each is followed by a wait.
 const MOST_STEPS: usize = 4;
@@ -68,6 +69,9 @@ impl Streams {
             let is_made = look.has_made();
             match self.take(wish, owner, is_made, &step).await {
                 Ok(()) => {
+                    if let Some(point) = Point::taken(&step) {
+                        meet(point);
+                    }
                     if !(is_made && step == Step::Tag) {
                         look.standing.done.push(told(wish, &step));
                     }
@@ -302,7 +306,10 @@ impl Streams {
             .await
             .map_err(|error| AwsError::of(Call::DeleteStream, name, &error));
         match deleted {
-            Ok(_) => Ok(false),
+            Ok(_) => {
+                meet(Point::StreamDeletionAsked);
+                Ok(false)
+            }
             Err(error) if error.kind == AwsErrorKind::NotFound => Ok(true),
             Err(error) if error.kind == AwsErrorKind::InUse => Ok(false),
             Err(error) => Err(error),

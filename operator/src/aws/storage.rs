@@ -19,6 +19,7 @@ use super::calls::Call;
 use super::count::CountRequests;
 use super::error::{AwsError, AwsErrorKind};
 use super::{Standing, State};
+use crate::failpoint::{Point, meet};
 
 /// The field of the state.
 const STATE: &str = "spec.state.path";
@@ -108,6 +109,7 @@ impl Buckets {
             if let Err(standing) = self.probe(place, encryption).await {
                 return standing;
             }
+            meet(Point::StorageProbed);
         }
         let mut buckets: Vec<&str> = places.iter().map(|place| place.bucket.as_str()).collect();
         buckets.sort_unstable();
@@ -424,7 +426,10 @@ impl Buckets {
             .await
             .map_err(|error| AwsError::of(Call::DeleteObject, target, &error))?;
         match answer.errors().first() {
-            None => Ok(()),
+            None => {
+                meet(Point::ObjectsDeleted);
+                Ok(())
+            }
             Some(error) => Err(AwsError {
                 kind: match error.code() {
                     Some("AccessDenied") => AwsErrorKind::Denied,

@@ -16,15 +16,15 @@ use stockstream_tests::servers::{BUCKET, Running, S3Server};
 use stockstream_tests::{Binary, PATIENCE, Process, python, python_json, wait_until};
 
 /// Where the operator lives.
-const HOME: &str = "stockstream-system";
+pub const HOME: &str = "stockstream-system";
 /// The pods' images are those of this version, as `scripts/images.sh` makes them.
-const VERSION: &str = env!("CARGO_PKG_VERSION");
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// A cluster with AWS in its network and an operator, which the chart has installed.
 pub struct Stage {
     // In the order in which they end.
     kinesis: Process,
-    s3: Running,
+    pub s3: Running,
     pub cluster: Cluster,
     pub kinesis_endpoint: String,
     /// Scripted trouble of the stream's server, by whose trial it is: trials run beside each other.
