@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::duration::GoDuration;
 use crate::path::StoragePath;
 use crate::quantity::ByteSize;
+use crate::spec::rules;
 
 /// Checkpoints and leases. The store must have create-if-absent, which S3 and a local disk have.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,7 +62,8 @@ const fn default_keep_versions() -> u32 {
 #[x_kube(
     validation = Rule::new("duration(self.expiry) >= duration(self.heartbeat) + duration(self.heartbeat)")
         .message("expiry must be at least twice the heartbeat, or one slow request would look like a death")
-        .field_path(".expiry")
+        .field_path(".expiry"),
+    validation = rules::whole_heartbeats()
 )]
 pub struct Lease {
     /// How often a worker says that it lives, from 500ms to 1m. Each beat is one small PUT.

@@ -258,14 +258,14 @@ pub fn killed_operator(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 pub fn invalid(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     let odd = tenant.yaml("odd", 1, "").replace(
         "commitInterval: 1s}",
-        "commitInterval: 1s, lease: {heartbeat: 2s, expiry: 5s}}",
+        "commitInterval: 1s, maxOutbox: 1k}",
     );
     tenant.apply(&odd)?;
     tenant.becomes("odd", "Stalled", "True InvalidSpec")?;
     let resource = tenant.get(&["stockstream", "odd"])?;
     let conditions = resource["status"]["conditions"].to_string();
     ensure!(
-        conditions.contains("spec.state.lease.expiry"),
+        conditions.contains("spec.state.maxOutbox"),
         "no field in: {conditions}"
     );
     let files = "apiVersion: stockstream.dev/v1alpha1
