@@ -32,7 +32,8 @@ pub struct State {
     pub max_outbox: Option<ByteSize>,
 
     /// Format in which checkpoints are written, at least 1. Default: the newest that the previous release
-    /// can read, too. The operator raises it when a roll-out is final.
+    /// can read, too, so that an upgrade can be rolled back. Nobody raises it but you: when an upgrade won't be
+    /// rolled back any more, and before the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub format: Option<u32>,
