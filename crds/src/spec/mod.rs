@@ -55,7 +55,7 @@ pub const KIND: &str = "StockStream";
     namespaced,
     status = "StockStreamStatus",
     shortname = "sst",
-    category = "stockstream",
+    category = "streaming",
     derive = "PartialEq",
     doc = "One pipeline: a stream of stock ticks in, one row per ticker and window out.",
     scale(
