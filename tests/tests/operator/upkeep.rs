@@ -256,10 +256,9 @@ pub fn killed_operator(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 
 /// Rules that CEL can't state: the API server takes it, and the operator says what is wrong and where.
 pub fn invalid(tenant: &Tenant<'_>) -> anyhow::Result<()> {
-    let odd = tenant.yaml("odd", 1, "").replace(
-        "commitInterval: 1s}",
-        "commitInterval: 1s, maxOutbox: 1k}",
-    );
+    let odd = tenant
+        .yaml("odd", 1, "")
+        .replace("commitInterval: 1s}", "commitInterval: 1s, maxOutbox: 1k}");
     tenant.apply(&odd)?;
     tenant.becomes("odd", "Stalled", "True InvalidSpec")?;
     let resource = tenant.get(&["stockstream", "odd"])?;
