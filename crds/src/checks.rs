@@ -1,4 +1,8 @@
-//! Rules between fields that CEL can't state.
+//! Rules that CEL can't state, or not to the last nanosecond.
+//!
+//! Sizes are integers or strings, which the CEL of our own evaluator can't tell apart; comparing 1000 paths with each other
+//! costs more than an API server allows; and CEL's durations are no exact numbers everywhere, so that those rules stand on
+//! the types, too, with the same words, and only what they let through is found here.
 //!
 //! Each rule reads the fields it needs and is skipped when one of them is already known to be wrong, so
 //! that all mistakes of a text are told at once.
@@ -11,8 +15,6 @@ use serde_json::Value as Json;
 
 use crate::duration::GoDuration;
 use crate::error::{Problem, SpecError};
-use crate::path::StoragePath;
-use crate::pipeline::REJECTS_SUFFIX;
 use crate::quantity::ByteSize;
 use crate::walk::{join, parent};
 
@@ -64,7 +66,6 @@ pub(crate) fn all(fields: &Fields<'_>) -> Vec<SpecError> {
     ]
     .into_iter()
     .flatten()
-    .chain(input_apart_from_output(fields))
     .chain(files_named_once(fields))
     .collect()
 }
@@ -137,35 +138,6 @@ fn read_ahead_size(fields: &Fields<'_>) -> Option<SpecError> {
             .found(size.to_string())
             .allowed(format!("from {MIN_READ_AHEAD} to {MAX_READ_AHEAD}"))
     })
-}
-
-/// A pipeline that reads its own output would never be right.
-fn input_apart_from_output(fields: &Fields<'_>) -> Vec<SpecError> {
-    let output: Option<StoragePath> = fields.get("spec.output.path");
-    let rejects = fields
-        .get("spec.output.rejectsPath")
-        .or_else(|| Some(output.as_ref()?.with_suffix(REJECTS_SUFFIX)));
-    let owned = [
-        ("spec.output.path", output),
-        ("spec.output.rejectsPath", rejects),
-        ("spec.state.path", fields.get("spec.state.path")),
-    ];
-    let mut errors = Vec::new();
-    for (path, text) in input_files(fields) {
-        // What stands before the first wildcard, cut to whole segments.
-        let fixed = text.split('*').next().unwrap_or_default();
-        let directory = fixed.rfind('/').map_or("", |end| &fixed[..end]);
-        let Ok(input) = directory.parse::<StoragePath>() else {
-            continue;
-        };
-        for (name, own) in &owned {
-            if own.as_ref().is_some_and(|own| input.is_within(own)) {
-                let message = format!("the files lie within {name}");
-                errors.push(SpecError::new(&*path, Problem::Conflict, message).found(&*text));
-            }
-        }
-    }
-    errors
 }
 
 /// A file that is listed twice would be counted twice.

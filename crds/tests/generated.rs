@@ -89,6 +89,10 @@ fn the_crd_has_what_the_operator_and_kubectl_need() {
         Some("stockstreams.stockstream.dev")
     );
     assert_eq!(crd.spec.names.short_names, Some(vec!["sst".to_owned()]));
+    // A category like a name of one kind would list another kind, once there is one, by that name.
+    let categories = crd.spec.names.categories.as_deref().unwrap_or_default();
+    assert_eq!(categories, ["streaming".to_owned()]);
+    assert_ne!(crd.spec.names.singular.as_deref(), Some("streaming"));
     assert_eq!(crd.spec.scope, "Namespaced");
     let version = &crd.spec.versions[0];
     let subresources = version.subresources.as_ref().unwrap();

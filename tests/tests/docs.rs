@@ -1,8 +1,11 @@
-//! Pages for users name what the binary has: every metric, every reason for a dead letter.
+//! Pages for users name what the binaries have: every metric, every reason for a dead letter, every reason that the operator
+//! gives.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
 use stockstream_core::row::DeadReason;
 use stockstream_tests::{Binary, PATIENCE, Process, repository, scratch, wait_until};
@@ -85,4 +88,137 @@ fn exactly_once_names_every_reason_for_a_dead_letter() {
             "docs/exactly-once.md doesn't name {reason}"
         );
     }
+}
+
+/// What is given as a reason somewhere in `operator/src`, by what it is given to.
+#[test]
+fn kubernetes_names_every_reason_of_the_operator() {
+    let mut reasons = BTreeSet::new();
+    reasons_below(&repository().join("operator/src"), &mut reasons);
+    // Fewer: the sources are written otherwise now, and `reasons_of` doesn't see them any more.
+    assert!(reasons.len() >= 45, "{}: {reasons:?}", reasons.len());
+
+    let page = page("kubernetes.md");
+    let (_, section) = page
+        .split_once("\n## Troubleshooting by condition\n")
+        .unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<&str> = section
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .collect();
+    for reason in reasons {
+        let quoted = format!("`{reason}`");
+        assert!(
+            rows.iter().any(|row| row.contains(&quoted)),
+            "docs/kubernetes.md, Troubleshooting by condition, has no row for {reason}"
+        );
+    }
+}
+
+fn reasons_below(folder: &Path, reasons: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            reasons_below(&path, reasons);
+        } else if name.ends_with(".rs") && name != "tests.rs" {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let product = text.split("#[cfg(test)]").next().unwrap();
+            reasons.extend(
+                reasons_of(product)
+                    .into_iter()
+                    .filter(|word| is_reason(word)),
+            );
+        }
+    }
+}
+
+/// Words that may be reasons.
+fn reasons_of(source: &str) -> Vec<String> {
+    const CALLS: [&str; 5] = [
+        "Standing::new(",
+        "Verdict::new(",
+        " verdict(",
+        "refused(",
+        "warning(",
+    ];
+    let mut found = Vec::new();
+    for call in CALLS {
+        for arguments in source.split(call).skip(1) {
+            found.extend(literals(arguments));
+        }
+    }
+    // A reason and what is said with it: `("StreamCreated", format!(…))`.
+    for inner in source.split('(').skip(1) {
+        let Some(rest) = inner.trim_start().strip_prefix('"') else {
+            continue;
+        };
+        let Some((word, rest)) = rest.split_once('"') else {
+            continue;
+        };
+        let said = rest.trim_start().strip_prefix(',').map(str::trim_start);
+        if said.is_some_and(|said| said.starts_with("format!") || said.starts_with('"')) {
+            found.push(word.to_owned());
+        }
+    }
+    // `const INVALID: &str = "InvalidSpec"`.
+    for constant in source.split("&str = \"").skip(1) {
+        found.extend(constant.split('"').next().map(str::to_owned));
+    }
+    found
+}
+
+/// The string literals up to the end of a call's arguments.
+fn literals(arguments: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = 0;
+    let mut characters = arguments.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '"' => {
+                let mut literal = String::new();
+                while let Some(inner) = characters.next() {
+                    match inner {
+                        '"' => break,
+                        '\\' => literal.extend(characters.next()),
+                        inner => literal.push(inner),
+                    }
+                }
+                found.push(literal);
+            }
+            '(' => open += 1,
+            ')' if open == 0 => break,
+            ')' => open -= 1,
+            _ => {}
+        }
+    }
+    found
+}
+
+/// One word in CamelCase that is neither a condition's type nor its status.
+fn is_reason(word: &str) -> bool {
+    const OTHERS: [&str; 12] = [
+        "True",
+        "False",
+        "Unknown",
+        "Ready",
+        "Reconciling",
+        "Stalled",
+        "StreamReady",
+        "CatalogReady",
+        "StorageReady",
+        "WorkersAvailable",
+        "ShardCoverage",
+        "KeyedByTicker",
+    ];
+    let mut characters = word.chars();
+    characters
+        .next()
+        .is_some_and(|first| first.is_ascii_uppercase())
+        && characters
+            .next()
+            .is_some_and(|second| second.is_ascii_lowercase())
+        && characters.all(|other| other.is_ascii_alphanumeric())
+        && !OTHERS.contains(&word)
 }

@@ -55,7 +55,7 @@ pub const KIND: &str = "StockStream";
     namespaced,
     status = "StockStreamStatus",
     shortname = "sst",
-    category = "stockstream",
+    category = "streaming",
     derive = "PartialEq",
     doc = "One pipeline: a stream of stock ticks in, one row per ticker and window out.",
     scale(
@@ -147,6 +147,9 @@ pub const KIND: &str = "StockStream";
     validation = rules::rejects_apart("self.output.path", ".output.rejectsPath"),
     validation = rules::rejects_apart("self.state.path", ".output.rejectsPath"),
     validation = rules::encryption_needs_s3(),
+    validation = rules::files_outside("output.path"),
+    validation = rules::files_outside("state.path"),
+    validation = rules::files_outside_rejects(),
     validation = rules::immutable("source.kinesis.streamName"),
     validation = rules::immutable("source.kinesis.region"),
     validation = rules::immutable("source.files.paths"),

@@ -99,6 +99,83 @@ pub(super) fn aggregates_only_grow() -> Rule {
     .field_path(".window.aggregates")
 }
 
+/// How far a duration that CEL reads may be off: some evaluators go by floating-point numbers, and then `1.001s` is a
+/// nanosecond short. What is closer to a whole number than this is left to `checks`, which reads exactly.
+const SLACK: &str = "duration('10ns')";
+
+/// A rule that fails when a duration is no whole number of milliseconds. It is for at most 24 days.
+pub(super) fn whole_milliseconds(message: &str) -> Rule {
+    whole("getMilliseconds", message)
+}
+
+/// A rule that fails when a duration is no whole number of hours.
+pub(super) fn whole_hours(message: &str) -> Rule {
+    whole("getHours", message)
+}
+
+/// A unit ends within [`SLACK`] of the duration: just before and just after it, different numbers of whole units are over.
+fn whole(units: &str, message: &str) -> Rule {
+    Rule::new(format!(
+        "(duration(self) + {SLACK}).{units}() != (duration(self) - {SLACK}).{units}()"
+    ))
+    .message(message)
+    .reason(Reason::FieldValueInvalid)
+}
+
+/// A rule that fails when `expiry` is no multiple of `heartbeat`, for a heartbeat of whole milliseconds. What other rules
+/// refuse passes here, and so do fractions, which CEL can't divide: `checks` has both exactly.
+pub(super) fn whole_heartbeats() -> Rule {
+    let (heartbeat, expiry) = ("duration(self.heartbeat)", "duration(self.expiry)");
+    let millis = |duration: &str| format!("({duration} + {SLACK}).getMilliseconds()");
+    let before = format!("({heartbeat} - {SLACK}).getMilliseconds()");
+    Rule::new(format!(
+        "{expiry} < {heartbeat} + {heartbeat} || {expiry} > duration('5m') || {} == {before} || {} % {} == 0",
+        millis(heartbeat),
+        millis(expiry),
+        millis(heartbeat)
+    ))
+    .message("expiry is not a multiple of heartbeat")
+    .reason(Reason::FieldValueInvalid)
+    .field_path(".expiry")
+}
+
+/// A rule that fails when files that are read lie within a directory that the pipeline writes. Paths that climb (`..`) are
+/// left alone: where they lead is no matter of prefixes. At most 1000 comparisons of prefixes: below the API server's cost
+/// limit.
+pub(super) fn files_outside(field: &str) -> Rule {
+    let directory = with_slash(&format!("self.{field}"));
+    Rule::new(format!(
+        "!has(self.source.files) || {}",
+        files_not_in(&directory)
+    ))
+    .message(format!("the files lie within spec.{field}").as_str())
+    .reason(Reason::FieldValueInvalid)
+    .field_path(".source.files.paths")
+}
+
+/// Like [`files_outside`] for `output.rejectsPath`, whose default is the output path and `-rejects`.
+pub(super) fn files_outside_rejects() -> Rule {
+    let (output, rejects) = ("self.output.path", "self.output.rejectsPath");
+    let default = format!(
+        "({output}.endsWith('/') ? {output}.substring(0, {output}.size() - 1) : {output}) + '-rejects/'"
+    );
+    Rule::new(format!(
+        "!has(self.source.files) || (has({rejects}) ? {} : {})",
+        files_not_in(&with_slash(rejects)),
+        files_not_in(&format!("({default})"))
+    ))
+    .message("the files lie within spec.output.rejectsPath")
+    .reason(Reason::FieldValueInvalid)
+    .field_path(".source.files.paths")
+}
+
+/// CEL for "no file lies below `directory`", which ends in a slash.
+fn files_not_in(directory: &str) -> String {
+    format!(
+        "self.source.files.paths.all(p, !p.startsWith({directory}) || p.contains('/../') || p.contains('/./'))"
+    )
+}
+
 /// CEL for "`a` is neither `b` nor below it".
 fn outside(a: &str, b: &str) -> String {
     format!("!({a} + '/').startsWith({})", with_slash(b))

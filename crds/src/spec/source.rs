@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::duration::GoDuration;
 use crate::quantity::ByteSize;
+use crate::spec::rules;
 
 /// Where ticks come from. Exactly one of `kinesis` and `files`.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,7 +61,8 @@ pub struct KinesisSource {
     #[serde(default = "default_retention")]
     #[x_kube(
         validation = Rule::new("duration(self) >= duration('24h') && duration(self) <= duration('8760h')")
-            .message("must be from 24h to 8760h")
+            .message("must be from 24h to 8760h"),
+        validation = rules::whole_hours("Kinesis keeps ticks for whole hours")
     )]
     pub retention: GoDuration,
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::duration::GoDuration;
 use crate::path::StoragePath;
 use crate::quantity::ByteSize;
+use crate::spec::rules;
 
 /// Checkpoints and leases. The store must have create-if-absent, which S3 and a local disk have.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,7 +32,8 @@ pub struct State {
     pub max_outbox: Option<ByteSize>,
 
     /// Format in which checkpoints are written, at least 1. Default: the newest that the previous release
-    /// can read, too. The operator raises it when a roll-out is final.
+    /// can read, too, so that an upgrade can be rolled back. Nobody raises it but you: when an upgrade won't be
+    /// rolled back any more, and before the next one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65_535))]
     pub format: Option<u32>,
@@ -61,7 +63,8 @@ const fn default_keep_versions() -> u32 {
 #[x_kube(
     validation = Rule::new("duration(self.expiry) >= duration(self.heartbeat) + duration(self.heartbeat)")
         .message("expiry must be at least twice the heartbeat, or one slow request would look like a death")
-        .field_path(".expiry")
+        .field_path(".expiry"),
+    validation = rules::whole_heartbeats()
 )]
 pub struct Lease {
     /// How often a worker says that it lives, from 500ms to 1m. Each beat is one small PUT.

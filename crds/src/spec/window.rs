@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::GoDuration;
+use crate::spec::rules;
 
 /// Columns every table has, which an aggregate therefore can't be named.
 pub const RESERVED_COLUMNS: [&str; 4] = ["window_start", "window_end", "ticker", "trade_date"];
@@ -13,11 +14,12 @@ pub const RESERVED_COLUMNS: [&str; 4] = ["window_start", "window_end", "ticker",
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Window {
-    /// Length of a window, from 1s to 24h.
+    /// Length of a window: whole milliseconds, from 1s to 24h.
     #[serde(default = "default_size")]
     #[x_kube(
         validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('24h')")
-            .message("must be from 1s to 24h")
+            .message("must be from 1s to 24h"),
+        validation = rules::whole_milliseconds("a window is a whole number of milliseconds long")
     )]
     pub size: GoDuration,
 

@@ -87,6 +87,10 @@ pub fn values() -> Vec<Case> {
             minimal_and("window: {size: 1.0000001s}"),
         ),
         (
+            "a window of a nanosecond more",
+            minimal_and("window: {size: 1.000000001s}"),
+        ),
+        (
             "a retention of half an hour",
             kinesis_with("retention: 24h30m"),
         ),
@@ -242,6 +246,10 @@ pub fn combinations() -> Vec<Case> {
             lease("{heartbeat: 4s, expiry: 10s}"),
         ),
         (
+            "expiry not a multiple of a fraction",
+            lease("{heartbeat: 500.5ms, expiry: 1.2s}"),
+        ),
+        (
             "one field for two",
             minimal_and("record: {tradeDate: timestamp}"),
         ),
@@ -267,6 +275,12 @@ pub fn combinations() -> Vec<Case> {
         (
             "files within the output",
             source("    files: {paths: ['s3://my-lake/streaming/avg_1min/*/*.parquet']}\n"),
+        ),
+        (
+            "files within the default of rejects",
+            source(
+                "    files: {paths: ['s3://my-lake/streaming/avg_1min-rejects/late/a.parquet']}\n",
+            ),
         ),
     ]
 }

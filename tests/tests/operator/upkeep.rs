@@ -302,16 +302,15 @@ pub fn killed_operator(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 
 /// Rules that CEL can't state: the API server takes it, and the operator says what is wrong and where.
 pub fn invalid(tenant: &Tenant<'_>) -> anyhow::Result<()> {
-    let odd = tenant.yaml("odd", 1, "").replace(
-        "commitInterval: 1s}",
-        "commitInterval: 1s, lease: {heartbeat: 2s, expiry: 5s}}",
-    );
+    let odd = tenant
+        .yaml("odd", 1, "")
+        .replace("commitInterval: 1s}", "commitInterval: 1s, maxOutbox: 1k}");
     tenant.apply(&odd)?;
     tenant.becomes("odd", "Stalled", "True InvalidSpec")?;
     let resource = tenant.get(&["stockstream", "odd"])?;
     let conditions = resource["status"]["conditions"].to_string();
     ensure!(
-        conditions.contains("spec.state.lease.expiry"),
+        conditions.contains("spec.state.maxOutbox"),
         "no field in: {conditions}"
     );
     let files = "apiVersion: stockstream.dev/v1alpha1
