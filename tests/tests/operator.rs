@@ -37,10 +37,6 @@ type Check = fn(&Tenant<'_>) -> anyhow::Result<()>;
 const TRIALS: &[(&str, Check)] = &[
     ("an_idle_pipeline_costs_no_call_of_kubernetes", upkeep::idle),
     (
-        "an_operator_that_is_killed_again_and_again_gets_there",
-        upkeep::killed_operator,
-    ),
-    (
         "killed_deleted_and_cut_off_workers_lose_no_row",
         life::kills,
     ),
@@ -103,6 +99,18 @@ const TRIALS: &[(&str, Check)] = &[
     ),
 ];
 
+/// What ends, changes or restarts the operator: one after the other, once all others are done.
+const ALONE: &[(&str, Check)] = &[
+    (
+        "an_operator_that_is_killed_again_and_again_gets_there",
+        upkeep::killed_operator,
+    ),
+    (
+        "an_operator_that_is_killed_at_each_step_goes_on_there",
+        steps::killed_at_each_step,
+    ),
+];
+
 /// What `make bench-operator` and `make operator-rights` run instead, one after the other.
 const MEASUREMENTS: &[(&str, Check)] = &[
     ("apply_to_ready", measure::apply_to_ready),
@@ -125,28 +133,32 @@ fn main() -> ExitCode {
 }
 
 fn run() -> anyhow::Result<bool> {
-    let mut arguments = Arguments::from_args();
-    let measures = std::env::var_os("STOCKSTREAM_MEASURE").is_some();
-    let (chosen, at_once) = match measures {
-        true => (MEASUREMENTS, 1),
-        false => (TRIALS, AT_ONCE),
+    let arguments = Arguments::from_args();
+    let parts: &[(&[(&str, Check)], usize)] = match std::env::var_os("STOCKSTREAM_MEASURE") {
+        Some(_) => &[(MEASUREMENTS, 1)],
+        None => &[(TRIALS, AT_ONCE), (ALONE, 1)],
     };
-    arguments.test_threads.get_or_insert(at_once);
     let shared = Arc::new(OnceLock::new());
-    let trials = chosen.iter().map(|&(name, check)| {
-        let shared = Arc::clone(&shared);
-        Trial::test(name, move || {
-            let stage: &anyhow::Result<Stage> = shared.get_or_init(Stage::set);
-            let stage = stage
-                .as_ref()
-                .map_err(|error| Failed::from(format!("no stage: {error:#}")))?;
-            stage.judge(name, check)
-        })
-    });
-    let conclusion = libtest_mimic::run(&arguments, trials.collect());
+    let mut all_passed = true;
+    for (chosen, at_once) in parts {
+        let trials = chosen.iter().map(|&(name, check)| {
+            let shared = Arc::clone(&shared);
+            Trial::test(name, move || {
+                let stage: &anyhow::Result<Stage> = shared.get_or_init(Stage::set);
+                let stage = stage
+                    .as_ref()
+                    .map_err(|error| Failed::from(format!("no stage: {error:#}")))?;
+                stage.judge(name, check)
+            })
+        });
+        let mut arguments = arguments.clone();
+        arguments.test_threads.get_or_insert(*at_once);
+        let conclusion = libtest_mimic::run(&arguments, trials.collect());
+        all_passed &= !conclusion.has_failed();
+    }
     let stage = Arc::into_inner(shared).context("a trial still runs")?;
     if let Some(Ok(stage)) = stage.into_inner() {
         stage.strike()?;
     }
-    Ok(!conclusion.has_failed())
+    Ok(all_passed)
 }
