@@ -5,6 +5,8 @@
 
 #![allow(clippy::print_stderr, missing_docs)]
 
+#[path = "operator/alone.rs"]
+mod alone;
 #[path = "operator/aws.rs"]
 mod aws;
 #[path = "operator/life.rs"]
@@ -13,6 +15,8 @@ mod life;
 mod measure;
 #[path = "operator/rights.rs"]
 mod rights;
+#[path = "operator/scheduling.rs"]
+mod scheduling;
 #[path = "operator/stage.rs"]
 mod stage;
 #[path = "operator/upkeep.rs"]
