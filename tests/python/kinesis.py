@@ -7,6 +7,7 @@ Usage:
   kinesis.py aggregate STREAM RECORDS.ndjson   aws-kinesis-agg's aggregated records, one a line: {"records": [as above], "hash_key"?}
   kinesis.py split STREAM SHARD HASH_KEY   splits a shard, and waits for it
   kinesis.py describe STREAM               status, open shards, retention, mode, key and tags; {} when there is none
+  kinesis.py streams PREFIX                the names of all streams that begin so
   kinesis.py read STREAM                   every record of every shard, in the shard's order
 """
 
@@ -44,6 +45,12 @@ def describe(kinesis, stream):
         "key": summary.get("KeyId"),
         "tags": {tag["Key"]: tag["Value"] for tag in tags},
     }
+
+
+def streams(kinesis, prefix):
+    pages = kinesis.get_paginator("list_streams").paginate()
+    names = [name for page in pages for name in page["StreamNames"]]
+    return [name for name in names if name.startswith(prefix)]
 
 
 def produce(kinesis, stream, path):
@@ -139,6 +146,7 @@ def main():
         "put": put,
         "aggregate": aggregate,
         "split": split,
+        "streams": streams,
         "read": read,
     }
     answer = commands[sys.argv[1]](kinesis, *sys.argv[2:])

@@ -5,6 +5,8 @@
 
 #![allow(clippy::print_stderr, missing_docs)]
 
+#[path = "operator/alone.rs"]
+mod alone;
 #[path = "operator/aws.rs"]
 mod aws;
 #[path = "operator/life.rs"]
@@ -13,6 +15,8 @@ mod life;
 mod measure;
 #[path = "operator/rights.rs"]
 mod rights;
+#[path = "operator/scheduling.rs"]
+mod scheduling;
 #[path = "operator/stage.rs"]
 mod stage;
 #[path = "operator/steps.rs"]
@@ -55,6 +59,8 @@ const TRIALS: &[(&str, Check)] = &[
         "what_drifts_is_put_right_and_what_others_own_is_left",
         upkeep::drift,
     ),
+    ("a_drained_node_takes_one_worker_at_a_time", scheduling::drain),
+    ("an_autoscaler_s_word_counts", scheduling::autoscaler),
     ("what_isn_t_wanted_any_more_is_pruned", upkeep::prune),
     (
         "the_younger_of_two_that_claim_one_thing_touches_nothing",
@@ -108,6 +114,20 @@ const ALONE: &[(&str, Check)] = &[
     (
         "an_operator_that_is_killed_at_each_step_goes_on_there",
         steps::killed_at_each_step,
+    ),
+    (
+        "rights_that_are_too_small_are_told_and_given_back",
+        alone::rights_too_small,
+    ),
+    ("of_two_operators_one_leads_whatever_happens", alone::two_operators),
+    ("one_namespace_is_served_and_no_other", alone::namespaced),
+    (
+        "where_prometheus_has_its_kind_it_is_told_of_the_workers",
+        alone::service_monitor,
+    ),
+    (
+        "the_chart_is_upgraded_rolled_back_removed_and_installed_again",
+        alone::chart_life,
     ),
 ];
 

@@ -17,6 +17,8 @@ use stockstream_tests::{Binary, PATIENCE, Process, python, python_json, wait_unt
 
 /// Where the operator lives.
 pub const HOME: &str = "stockstream-system";
+/// The chart, from the repository's root.
+pub const CHART: &str = "charts/stockstream";
 /// The pods' images are those of this version, as `scripts/images.sh` makes them.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -68,39 +70,58 @@ impl Stage {
     }
 
     /// As users do it, but for the servers that stand in for AWS.
-    fn install(&self) -> anyhow::Result<()> {
+    pub fn install(&self) -> anyhow::Result<()> {
+        let arguments = ["install", "stockstream", CHART, "--create-namespace"];
+        self.helm(HOME, &arguments, Some(&self.values()))
+            .with_context(|| self.operator_log(""))
+    }
+
+    /// The operator as [`Stage::install`] leaves it, whatever was done to its release: for trials that failed halfway.
+    pub fn reinstall(&self) -> anyhow::Result<()> {
+        let arguments = [
+            "upgrade",
+            "--install",
+            "stockstream",
+            CHART,
+            "--create-namespace",
+        ];
+        self.helm(HOME, &arguments, Some(&self.values()))?;
+        self.led()
+    }
+
+    /// The values that it is installed with.
+    pub fn values(&self) -> Value {
         let variables = json!([
             {"name": "AWS_ENDPOINT_URL_KINESIS", "value": self.kinesis_endpoint},
             {"name": "AWS_ACCESS_KEY_ID", "value": "test"},
             {"name": "AWS_SECRET_ACCESS_KEY", "value": "test"},
         ]);
-        let values = json!({
+        json!({
             "image": {"pullPolicy": "Never"},
             "workerImage": {"pullPolicy": "Never"},
             "replicas": 2,
             "aws": {"endpointUrl": self.s3.endpoint, "region": "us-east-1"},
             "env": variables,
             "workerEnv": variables,
-        });
+        })
+    }
+
+    /// Runs helm in a namespace and waits until all is as it says.
+    pub fn helm(
+        &self,
+        namespace: &str,
+        arguments: &[&str],
+        values: Option<&Value>,
+    ) -> anyhow::Result<()> {
         let folder = stockstream_tests::scratch()?;
-        let file = folder.path().join("values.json");
-        std::fs::write(&file, values.to_string())?;
-        let values = file.to_string_lossy().into_owned();
-        let arguments = [
-            "install",
-            "stockstream",
-            "charts/stockstream",
-            "--namespace",
-            HOME,
-            "--create-namespace",
-            "--values",
-            &values,
-            "--wait",
-            "--timeout",
-            "100s",
-        ];
-        let installed = self.cluster.run("helm", arguments)?.success().map(drop);
-        installed.with_context(|| self.operator_log(""))
+        let mut all: Vec<String> = arguments.iter().map(|&text| text.to_owned()).collect();
+        all.extend(["--namespace", namespace, "--wait", "--timeout", "100s"].map(str::to_owned));
+        if let Some(values) = values {
+            let file = folder.path().join("values.json");
+            std::fs::write(&file, values.to_string())?;
+            all.push(format!("--values={}", file.display()));
+        }
+        self.cluster.run("helm", all)?.success().map(drop)
     }
 
     /// Ends everything, and says what goes wrong with that.
@@ -190,6 +211,11 @@ impl Stage {
             "deployment/stockstream",
         ])?;
         self.cluster.rolled_out(HOME, "deployment/stockstream")?;
+        self.led()
+    }
+
+    /// Waits until one of the operators that run now has begun to lead.
+    pub fn led(&self) -> anyhow::Result<()> {
         wait_until("an operator leads", PATIENCE, || {
             Ok(self
                 .operator_log_since_start()?

@@ -111,7 +111,7 @@ fn rest(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 fn wake(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     let stage = tenant.stage;
     let cluster = tenant.cluster();
-    stage.kinesis_faults(&json!([]))?;
+    stage.kinesis_faults(tenant.own(), Vec::new())?;
     cluster.kubectl([
         "delete",
         "customresourcedefinition",
@@ -149,12 +149,12 @@ impl Lives<'_> {
     fn make(&mut self) -> anyhow::Result<()> {
         let tenant = self.tenant;
         // The stream is made beside the tables: it is held back, so that each of their points is reached.
-        tenant.stage.kinesis_faults(&json!([{
+        tenant.stage.kinesis_faults(tenant.own(), vec![json!({
             "operation": "DescribeStreamSummary",
             "stream": self.stream(NAME),
             "count": 10_000,
             "fault": {"throttle": {}},
-        }]))?;
+        })])?;
         let more = format!(
             "  workers: {{replicas: 1}}
   dashboard: {{enabled: false}}
@@ -173,7 +173,7 @@ impl Lives<'_> {
             "status_written",
             "storage_probed",
         ])?;
-        tenant.stage.kinesis_faults(&json!([]))?;
+        tenant.stage.kinesis_faults(tenant.own(), Vec::new())?;
         self.killed_at_each(&[
             "stream:Create",
             "applied:ConfigMap",
