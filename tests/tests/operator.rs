@@ -44,7 +44,10 @@ const TRIALS: &[(&str, Check)] = &[
         "killed_deleted_and_cut_off_workers_lose_no_row",
         life::kills,
     ),
-    ("the_example_gives_the_rows_of_what_was_replayed", life::example),
+    (
+        "the_example_gives_the_rows_of_what_was_replayed",
+        life::example,
+    ),
     ("from_one_yaml_to_rows_that_are_right", life::quickstart),
     (
         "suspended_and_resumed_it_goes_on_where_it_was",
@@ -59,7 +62,10 @@ const TRIALS: &[(&str, Check)] = &[
         "what_drifts_is_put_right_and_what_others_own_is_left",
         upkeep::drift,
     ),
-    ("a_drained_node_takes_one_worker_at_a_time", scheduling::drain),
+    (
+        "a_drained_node_takes_one_worker_at_a_time",
+        scheduling::drain,
+    ),
     ("an_autoscaler_s_word_counts", scheduling::autoscaler),
     ("what_isn_t_wanted_any_more_is_pruned", upkeep::prune),
     (
@@ -88,7 +94,10 @@ const TRIALS: &[(&str, Check)] = &[
         aws::silent,
     ),
     ("what_aws_refuses_is_told_with_its_field", aws::refused),
-    ("a_deletion_that_can_t_go_on_is_told_and_let_go", aws::blocked),
+    (
+        "a_deletion_that_can_t_go_on_is_told_and_let_go",
+        aws::blocked,
+    ),
     ("what_others_manage_is_used_and_left_alone", aws::external),
     ("stream_and_table_have_what_the_spec_says", aws::settings),
     (
@@ -119,7 +128,10 @@ const ALONE: &[(&str, Check)] = &[
         "rights_that_are_too_small_are_told_and_given_back",
         alone::rights_too_small,
     ),
-    ("of_two_operators_one_leads_whatever_happens", alone::two_operators),
+    (
+        "of_two_operators_one_leads_whatever_happens",
+        alone::two_operators,
+    ),
     ("one_namespace_is_served_and_no_other", alone::namespaced),
     (
         "where_prometheus_has_its_kind_it_is_told_of_the_workers",

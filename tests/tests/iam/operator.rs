@@ -9,15 +9,15 @@ use jiff::Timestamp;
 use stockstream_crds::Pipeline;
 use stockstream_crds::pipeline::{KinesisSettings, StreamCapacity};
 use stockstream_operator::aws::calls::Call;
+use stockstream_operator::aws::count::CountRequests;
 use stockstream_operator::aws::error::AwsError;
 use stockstream_operator::aws::glue::Catalogs;
 use stockstream_operator::aws::kinesis::Streams;
-use stockstream_operator::aws::count::CountRequests;
 use stockstream_operator::aws::storage::{Buckets, Place, places};
-use stockstream_operator::metrics::Metrics;
 use stockstream_operator::aws::stream_plan::Owner;
 use stockstream_operator::aws::table_plan::{Column, TableWish, tables};
 use stockstream_operator::aws::{Standing, State};
+use stockstream_operator::metrics::Metrics;
 use stockstream_tests::servers::BUCKET;
 
 use crate::stage::{Run, STATE_ID, Server, Stage};

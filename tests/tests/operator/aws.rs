@@ -288,10 +288,7 @@ pub fn refused(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 
 /// The stream can't be deleted: that is told, and an admin lets go of it.
 pub fn blocked(tenant: &Tenant<'_>) -> anyhow::Result<()> {
-    tenant.ready(
-        "held",
-        &tenant.yaml("held", 1, "  deletionPolicy: Delete"),
-    )?;
+    tenant.ready("held", &tenant.yaml("held", 1, "  deletionPolicy: Delete"))?;
     let name = format!("{}-held", tenant.own());
     let fault = json!({"operation": "DeleteStream", "stream": name, "count": 10_000, "fault": {"error": {
         "type": "AccessDeniedException", "message": "an explicit deny"}}});
@@ -301,7 +298,10 @@ pub fn blocked(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     kubectl(&["delete", "stockstream/held", "--wait=false"])?;
     tenant.becomes("held", "Stalled", "True DeletionBlocked")?;
     let message = tenant.message("held", "Stalled")?;
-    for word in ["kinesis:DeleteStream", "stockstream.dev/abandon-aws-resources=true"] {
+    for word in [
+        "kinesis:DeleteStream",
+        "stockstream.dev/abandon-aws-resources=true",
+    ] {
         ensure!(message.contains(word), "no {word} in: {message}");
     }
     let told = tenant.kstatus("held")?;
@@ -345,10 +345,7 @@ pub fn external(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         message.contains("spec.source.kinesis.management"),
         "no field in: {message}"
     );
-    ensure!(
-        stream(tenant, "brought")? == json!({}),
-        "a stream was made"
-    );
+    ensure!(stream(tenant, "brought")? == json!({}), "a stream was made");
     ensure!(table(tenant, "bars")? == json!({}), "a table was made");
     let name = format!("{}-brought", tenant.own());
     tenant.stage.kinesis(&["create", &name, "2"])?;

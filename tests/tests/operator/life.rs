@@ -111,10 +111,7 @@ fn columns(tenant: &Tenant<'_>, more: &[&str]) -> anyhow::Result<()> {
         .filter(|head| wanted.contains(&head.as_str()))
         .collect();
     ensure!(narrow == wanted.iter().collect::<Vec<_>>(), "{printed}");
-    ensure!(
-        (heads.len() > wanted.len()) == !more.is_empty(),
-        "{printed}"
-    );
+    ensure!((heads.len() > wanted.len()) != more.is_empty(), "{printed}");
     let row = lines.next().context("a line")?;
     ensure!(row[..4] == ["first", "True", "2/2", "2"], "{printed}");
     Ok(())
@@ -159,9 +156,7 @@ pub fn example(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     );
     let mut rows = BTreeMap::new();
     wait_until("a row of every closed window", PATIENCE, || {
-        let found = tenant
-            .stage
-            .s3("rows", &[BUCKET, "streaming/avg_1min/"])?;
+        let found = tenant.stage.s3("rows", &[BUCKET, "streaming/avg_1min/"])?;
         rows.clear();
         for row in found.as_array().context("rows")? {
             let text = |key: &str| row[key].as_str().unwrap_or_default();
@@ -187,12 +182,12 @@ pub fn example(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 
 /// A ticker and the minute in which its window starts, as `2024-01-02T14:30`.
 type Window = (String, String);
+/// Average and last close of each window.
+type Figures = BTreeMap<Window, (f64, f64)>;
 
 /// Average and last close of every window of what was read of a stream, and which are closed: two minutes before the newest tick
 /// of their shard.
-fn averages(
-    stream: &serde_json::Value,
-) -> anyhow::Result<(BTreeMap<Window, (f64, f64)>, Vec<Window>)> {
+fn averages(stream: &serde_json::Value) -> anyhow::Result<(Figures, Vec<Window>)> {
     const DELAY: SignedDuration = SignedDuration::from_mins(2);
     const SIZE: SignedDuration = SignedDuration::from_mins(1);
     let mut windows = BTreeMap::new();

@@ -149,12 +149,15 @@ impl Lives<'_> {
     fn make(&mut self) -> anyhow::Result<()> {
         let tenant = self.tenant;
         // The stream is made beside the tables: it is held back, so that each of their points is reached.
-        tenant.stage.kinesis_faults(tenant.own(), vec![json!({
-            "operation": "DescribeStreamSummary",
-            "stream": self.stream(NAME),
-            "count": 10_000,
-            "fault": {"throttle": {}},
-        })])?;
+        tenant.stage.kinesis_faults(
+            tenant.own(),
+            vec![json!({
+                "operation": "DescribeStreamSummary",
+                "stream": self.stream(NAME),
+                "count": 10_000,
+                "fault": {"throttle": {}},
+            })],
+        )?;
         let more = format!(
             "  workers: {{replicas: 1}}
   dashboard: {{enabled: false}}

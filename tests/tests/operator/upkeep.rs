@@ -134,10 +134,9 @@ pub fn conflict(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     )?;
     // Stamps have whole seconds; names would decide.
     std::thread::sleep(Duration::from_millis(1_100));
-    let path = tenant.yaml("path", 1, "").replace(
-        &format!("{own}-path/rows"),
-        &format!("{own}-older/rows"),
-    );
+    let path = tenant
+        .yaml("path", 1, "")
+        .replace(&format!("{own}-path/rows"), &format!("{own}-older/rows"));
     let table = tenant.yaml("table", 1, &glue);
     let stream = tenant.yaml("stream", 3, "").replace(
         &format!("streamName: {own}-stream"),

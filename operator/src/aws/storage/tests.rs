@@ -78,5 +78,9 @@ async fn a_refusal_without_a_word_is_one_all_the_same() {
         (standing.state, standing.reason),
         (State::Stuck, "AccessDenied")
     );
-    assert!(standing.message.contains("s3:PutObject"), "{}", standing.message);
+    assert!(
+        standing.message.contains("s3:PutObject"),
+        "{}",
+        standing.message
+    );
 }
