@@ -456,7 +456,13 @@ where
             "no advice on a setting of {bucket}: allow {} in the operator's IAM role to get it",
             call.action()
         ),
-        _ => format!("no advice on a setting of {bucket} just now: {error}"),
+        _ => {
+            tracing::debug!(event = "no_advice", bucket, %error);
+            format!(
+                "no advice on a setting of {bucket} just now: {} had no good answer",
+                call.action()
+            )
+        }
     }
 }
 

@@ -356,8 +356,8 @@ pub fn external(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         .s3("make-table", &[&database(tenant), "bars", &location, keys])?;
     let before = (stream(tenant, "brought")?, table(tenant, "bars")?);
     tenant.becomes("brought", "Ready", "True Running")?;
-    // It has two shards, not the one that the spec says: that is said, and left so.
-    tenant.becomes("brought", "StreamReady", "True ActiveButDiffers")?;
+    // Columns that it lacks are told, and not added.
+    tenant.becomes("brought", "CatalogReady", "True TableDiffers")?;
     tenant.put("brought", &ticks(0..1))?;
     tenant.close("brought", 0)?;
     tenant.has_rows("brought", &ticks(0..1))?;
@@ -375,7 +375,7 @@ pub fn settings(tenant: &Tenant<'_>) -> anyhow::Result<()> {
         .yaml("full", 1, &catalog(tenant).replace("table: bars", "table: bars, projection: {tickers: [AAPL, MSFT]}"))
         .replace(
             "mode: {provisioned: {shards: 1}}",
-            "mode: {onDemand: {}}\n      retention: 48h\n      encryption: {keyId: alias/aws/kinesis}",
+            "mode: {onDemand: {}}\n      retention: 48h\n      encryption: {kmsKeyId: alias/aws/kinesis}",
         )
         .replace("  record: {maxAhead: unbounded}", listed);
     tenant.ready("full", &yaml)?;

@@ -245,9 +245,12 @@ impl Stage {
         };
         let found = self.cluster.get(HOME, &["pod", pod])?;
         // Killed before, it starts later and later: then another one leads, or will.
-        match found["status"]["containerStatuses"][0]["state"]["running"].is_object() {
-            true => self.cluster.kill_container(HOME, pod),
-            false => Ok(()),
+        let is_running = found["status"]["containerStatuses"][0]["state"]["running"].is_object();
+        match is_running.then(|| self.cluster.kill_container(HOME, pod)) {
+            // The status is a moment old: it ended since.
+            Some(Err(error)) if format!("{error:#}").contains("no running task") => Ok(()),
+            Some(killed) => killed,
+            None => Ok(()),
         }
     }
 

@@ -189,7 +189,7 @@ impl Lives<'_> {
         ])?;
         let operator = self.operator(None)?;
         self.is_ready(NAME)?;
-        self.has_stream(1)?;
+        self.has_stream(1, "PROVISIONED", None)?;
         self.has_tables()?;
         let mut objects = BTreeSet::from(OBJECTS.map(str::to_owned));
         objects.insert(SERVICE_ACCOUNT.to_owned());
@@ -246,7 +246,7 @@ impl Lives<'_> {
         self.is_ready(NAME)?;
         self.is_ready(ADOPTED)?;
         // Who decides the number of shards was changed; the shards stay.
-        self.has_stream(2)?;
+        self.has_stream(2, "ON_DEMAND", Some("alias/aws/kinesis"))?;
         self.has_tables()?;
         let bars = self.table("bars")?;
         ensure!(bars["columns"]["ticks"] == "bigint", "no column: {bars:#}");
@@ -406,11 +406,13 @@ impl Lives<'_> {
     }
 
     /// The stream is this pipeline's, was made for it, and is as its spec says.
-    fn has_stream(&self, shards: u64) -> anyhow::Result<()> {
+    fn has_stream(&self, shards: u64, mode: &str, key: Option<&str>) -> anyhow::Result<()> {
         let wanted = json!({
             "status": "ACTIVE",
             "shards": shards,
             "retention": 24,
+            "mode": mode,
+            "key": key,
             "tags": {
                 "stockstream.dev/owner": format!("{}/{NAME}", self.tenant.namespace),
                 "stockstream.dev/made-for": self.uid()?,
