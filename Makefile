@@ -33,8 +33,9 @@ test: ## Set up and run every check and test, as CI does
 suite: ## Build and run one suite: make suite SUITE=readme [ARGS=--nocapture]
 	@scripts/test.sh suite '$(SUITE)' $(ARGS)
 
-e2e: ## The suite on a real Kubernetes, which it starts and ends: make e2e [ARGS="--nocapture NAME"]
+e2e: ## All that is tried on a real Kubernetes, in its long form: make e2e [ARGS=NAME]
 	@scripts/test.sh suite e2e $(ARGS)
+	@scripts/test.sh suite operator $(ARGS)
 
 cluster-up: ## Start a Kubernetes of one node to try things on; it says how to use it
 	@scripts/setup.sh cluster

@@ -78,6 +78,8 @@ all() {
     part "images" scripts/images.sh
     part "unit, property and doc tests" cargo test --workspace --exclude stockstream-tests
     suites_environment
+    # Suites that have a long form run their short one.
+    export STOCKSTREAM_SHORT=1
     local suite
     for suite in tests/tests/*.rs; do
         suite=$(basename "$suite" .rs)

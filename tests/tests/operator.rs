@@ -37,9 +37,18 @@ const AT_ONCE: usize = 3;
 
 type Check = fn(&Tenant<'_>) -> anyhow::Result<()>;
 
+/// What takes long and no change breaks easily: `make e2e` runs it, and `make test` doesn't.
+const LONG: &[(&str, Check)] = &[
+    ("an_idle_pipeline_writes_nothing", upkeep::idle),
+    (
+        "a_drained_node_takes_one_worker_at_a_time",
+        scheduling::drain,
+    ),
+    ("an_autoscaler_s_word_counts", scheduling::autoscaler),
+];
+
 /// The longest first, so that the others run beside them.
 const TRIALS: &[(&str, Check)] = &[
-    ("an_idle_pipeline_costs_no_call_of_kubernetes", upkeep::idle),
     (
         "killed_deleted_and_cut_off_workers_lose_no_row",
         life::kills,
@@ -62,11 +71,6 @@ const TRIALS: &[(&str, Check)] = &[
         "what_drifts_is_put_right_and_what_others_own_is_left",
         upkeep::drift,
     ),
-    (
-        "a_drained_node_takes_one_worker_at_a_time",
-        scheduling::drain,
-    ),
-    ("an_autoscaler_s_word_counts", scheduling::autoscaler),
     ("what_isn_t_wanted_any_more_is_pruned", upkeep::prune),
     (
         "the_younger_of_two_that_claim_one_thing_touches_nothing",
@@ -121,12 +125,16 @@ const ALONE: &[(&str, Check)] = &[
         upkeep::killed_operator,
     ),
     (
-        "an_operator_that_is_killed_at_each_step_goes_on_there",
-        steps::killed_at_each_step,
-    ),
-    (
         "rights_that_are_too_small_are_told_and_given_back",
         alone::rights_too_small,
+    ),
+];
+
+/// The same, in `make e2e` only.
+const ALONE_AND_LONG: &[(&str, Check)] = &[
+    (
+        "an_operator_that_is_killed_at_each_step_goes_on_there",
+        steps::killed_at_each_step,
     ),
     (
         "of_two_operators_one_leads_whatever_happens",
@@ -166,9 +174,18 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<bool> {
     let arguments = Arguments::from_args();
-    let parts: &[(&[(&str, Check)], usize)] = match std::env::var_os("STOCKSTREAM_MEASURE") {
-        Some(_) => &[(MEASUREMENTS, 1)],
-        None => &[(TRIALS, AT_ONCE), (ALONE, 1)],
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    let parts: &[(&[(&str, Check)], usize)] = if is_set("STOCKSTREAM_MEASURE") {
+        &[(MEASUREMENTS, 1)]
+    } else if is_set("STOCKSTREAM_SHORT") {
+        &[(TRIALS, AT_ONCE), (ALONE, 1)]
+    } else {
+        &[
+            (LONG, AT_ONCE),
+            (TRIALS, AT_ONCE),
+            (ALONE, 1),
+            (ALONE_AND_LONG, 1),
+        ]
     };
     let shared = Arc::new(OnceLock::new());
     let mut all_passed = true;

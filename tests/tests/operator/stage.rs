@@ -166,6 +166,7 @@ impl Stage {
             namespace: namespace.trim_end_matches('-').to_owned(),
         };
         // As platform teams have it: who isn't restricted isn't let in.
+        let begun = Instant::now();
         let restricted = "pod-security.kubernetes.io/enforce=restricted";
         let judged = self
             .cluster
@@ -177,6 +178,7 @@ impl Stage {
             })
             .and_then(|_| check(&tenant));
         judged.map_err(|error| Failed::from(format!("{error:#}\n{}", tenant.look())))?;
+        eprintln!("{name}: {} s", begun.elapsed().as_secs());
         // Not waited for: its pods needn't take part in what others measure.
         self.cluster
             .kubectl(["delete", "namespace", &tenant.namespace, "--wait=false"])
