@@ -113,7 +113,7 @@ fn whole_heartbeats(fields: &Fields<'_>) -> Option<SpecError> {
         SpecError::new(
             PATH,
             Problem::Conflict,
-            "expiry is not a multiple of heartbeat",
+            "expiry must be a whole multiple of heartbeat",
         )
         .found(format!("{expiry} with a heartbeat of {heartbeat}"))
         .allowed("a whole multiple of heartbeat, at least twice, at most 5m")

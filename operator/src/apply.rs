@@ -179,6 +179,12 @@ async fn apply_one(
     Ok(true)
 }
 
+/// Pods that a Deployment asks for.
+pub fn replicas(deployment: &DynamicObject) -> i64 {
+    let replicas = deployment.data.pointer("/spec/replicas");
+    replicas.and_then(serde_json::Value::as_i64).unwrap_or(0)
+}
+
 /// Scales the workers' Deployment to none, and leaves all else as it was applied last.
 ///
 /// # Errors
@@ -186,13 +192,8 @@ async fn apply_one(
 pub async fn park(
     client: &Client,
     namespace: &str,
-    owner_uid: &str,
     deployment: &DynamicObject,
 ) -> Result<(), ApplyError> {
-    let is_parked = deployment.data.pointer("/spec/replicas") == Some(&json!(0));
-    if is_parked || !is_owned(&deployment.metadata, owner_uid) {
-        return Ok(());
-    }
     let name = deployment.name_any();
     let resource = Kind::Deployment.resource();
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
@@ -207,7 +208,8 @@ pub async fn park(
     Ok(())
 }
 
-fn is_owned(metadata: &ObjectMeta, owner_uid: &str) -> bool {
+/// Whether an object belongs to the StockStream of this uid.
+pub fn is_owned(metadata: &ObjectMeta, owner_uid: &str) -> bool {
     let owners = metadata.owner_references.iter().flatten();
     owners.into_iter().any(|owner| owner.uid == owner_uid)
 }

@@ -1,6 +1,7 @@
 //! What every reconcile has at hand.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Metrics,
+    /// True once the operator ends: no look at AWS begins any more.
+    pub is_ending: AtomicBool,
     /// What is kept in mind of each pipeline, by uid. One reconcile of a pipeline runs at a time: its lock is never waited for.
     pub memories: Mutex<BTreeMap<String, Arc<AsyncMutex<Memory>>>>,
 }

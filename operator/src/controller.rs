@@ -3,7 +3,9 @@
 //! Owns the watches. Must never decide anything: [`crate::reconcile`] does.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
@@ -27,6 +29,9 @@ use crate::workers::Workers;
 
 /// Pipelines that are reconciled at the same time. Each mostly waits for AWS or Kubernetes.
 const AT_ONCE: u16 = 32;
+
+/// Looks at AWS that are under way when the operator is told to end are waited for so long: Kubernetes waits 30 seconds.
+const FINISH_WITHIN: Duration = Duration::from_secs(15);
 
 /// What the loop is told at its start.
 #[derive(Clone, Debug)]
@@ -80,6 +85,7 @@ where
         workers: Workers::default(),
         aws: Regions::new(metrics.clone()),
         metrics,
+        is_ending: AtomicBool::new(false),
         memories: Mutex::default(),
     });
     controller
@@ -100,7 +106,28 @@ where
             }
         })
         .await;
+    finish(&context).await;
     watching.abort();
+}
+
+/// What was asked of AWS and isn't answered yet is waited for, and told: a change that nobody heard of would be asked for again.
+async fn finish(context: &Arc<Context>) {
+    context.is_ending.store(true, Ordering::Relaxed);
+    let until = Instant::now() + FINISH_WITHIN;
+    let pipelines = context.pipelines.state();
+    let last = pipelines.into_iter().map(|resource| async move {
+        let memory = context.memory(&resource.uid().unwrap_or_default());
+        let mut memory = memory.lock().await;
+        if !memory.is_looking() || resource.metadata.deletion_timestamp.is_some() {
+            return;
+        }
+        memory.settle(until).await;
+        drop(memory);
+        if let Err(error) = reconcile(resource.clone(), context.clone()).await {
+            tracing::warn!(event = "last_reconcile_failed", name = resource.name_any(), error = %chain(&error));
+        }
+    });
+    futures::future::join_all(last).await;
 }
 
 async fn timed(

@@ -13,7 +13,7 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use serde_json::json;
 use stockstream_crds::pipeline::KinesisSettings;
-use stockstream_crds::spec::DeletionPolicy;
+use stockstream_crds::spec::{DeletionPolicy, StockStreamStatus};
 use stockstream_crds::{Pipeline, StockStream};
 use tokio::time::Instant;
 
@@ -38,6 +38,8 @@ const GOING_AGAIN: Duration = Duration::from_secs(2);
 const FAILED_AGAIN: Duration = Duration::from_secs(20);
 /// A pod that should have ended so long ago has a node that doesn't answer.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(30);
+/// A reconcile waits so long for AWS; what takes longer goes on without it.
+const WAIT: Duration = Duration::from_secs(2);
 /// Objects are deleted for so long before the next look.
 const DELETE_FOR: Duration = Duration::from_secs(20);
 
@@ -47,7 +49,7 @@ const DELETE_FOR: Duration = Duration::from_secs(20);
 /// When Kubernetes doesn't take a change.
 pub async fn finalize(
     resource: &Arc<StockStream>,
-    context: &Context,
+    context: &Arc<Context>,
     memory: &mut Memory,
 ) -> Result<Action, ReconcileError> {
     if !resource
@@ -75,34 +77,48 @@ pub async fn finalize(
         Err(errors) => {
             let message =
                 format!("the spec isn't valid, so that it can't be told what to delete: {errors}");
-            return blocked(resource, context, &message).await;
+            return blocked(resource, context, memory, &message).await;
         }
     };
     // It was said otherwise after the finalizer had been set, and before anybody took it away.
     if pipeline.deletion_policy() != DeletionPolicy::Delete {
         return release(resource, context).await;
     }
+    let now = Instant::now();
     // A look that is under way may still make what is to be deleted.
-    memory.settle(Instant::now() + GOING_AGAIN).await;
+    memory.settle(now + WAIT).await;
     if memory.is_looking() {
-        return waits(
-            resource,
-            context,
-            "a call of AWS that began before isn't over",
-        )
-        .await;
+        let why = "a call of AWS that began before isn't over";
+        return waits(resource, context, memory, why).await;
     }
     if let Some(why) = workers_left(&pipeline, context).await? {
-        return waits(resource, context, &why).await;
+        return waits(resource, context, memory, &why).await;
     }
-    let owner = Owner {
-        name: names::owner(&pipeline),
-        uid: resource.uid().unwrap_or_default(),
-    };
-    match delete(resource, &pipeline, &owner, context).await {
-        Ok(true) => release(resource, context).await,
-        Ok(false) => waits(resource, context, "data and the stream are being deleted").await,
-        Err(error) => blocked(resource, context, &error.standing().message).await,
+    // Whatever wakes this up makes AWS no faster.
+    if let Some(again) = memory.end_again.filter(|again| *again > now) {
+        return Ok(Action::requeue(again - now));
+    }
+    let generation = resource.metadata.generation.unwrap_or(0);
+    memory.ending.begin(generation, || {
+        let owner = Owner {
+            name: names::owner(&pipeline),
+            uid: resource.uid().unwrap_or_default(),
+        };
+        let (resource, context) = (resource.clone(), context.clone());
+        async move { delete(&resource, &pipeline, &owner, &context).await }
+    });
+    let going = "data and the stream are being deleted";
+    match memory.ending.wait_until(Instant::now() + WAIT).await {
+        Some((_, Ok(true))) => release(resource, context).await,
+        Some((_, Ok(false))) => {
+            memory.end_again = Some(Instant::now() + GOING_AGAIN);
+            waits(resource, context, memory, going).await
+        }
+        Some((_, Err(error))) => {
+            memory.end_again = Some(Instant::now() + FAILED_AGAIN);
+            blocked(resource, context, memory, &error.standing().message).await
+        }
+        None => waits(resource, context, memory, going).await,
     }
 }
 
@@ -235,19 +251,22 @@ fn another_reader(
 async fn waits(
     resource: &StockStream,
     context: &Context,
+    memory: &mut Memory,
     why: &str,
 ) -> Result<Action, ReconcileError> {
     let message = format!("deletion waits: {why}");
-    let generation = resource.metadata.generation.unwrap_or(0);
-    let before = resource.status.as_ref();
-    let status = status::deleting(before, generation, &message, Timestamp::now());
-    write_status(resource, context, before, &status).await?;
+    let told = |before: Option<&StockStreamStatus>, generation| {
+        status::deleting(before, generation, &message, Timestamp::now())
+    };
+    tell(resource, context, memory, told).await?;
     Ok(Action::requeue(GOING_AGAIN))
 }
 
+/// Tells what somebody has to mend.
 async fn blocked(
     resource: &StockStream,
     context: &Context,
+    memory: &mut Memory,
     why: &str,
 ) -> Result<Action, ReconcileError> {
     let message = format!(
@@ -255,12 +274,28 @@ async fn blocked(
         resource.name_any(),
         names::ABANDON
     );
-    let generation = resource.metadata.generation.unwrap_or(0);
-    let now = Timestamp::now();
-    let before = resource.status.as_ref();
-    let status = status::refused(before, generation, "DeletionBlocked", &message, now);
-    write_status(resource, context, before, &status).await?;
+    let told = |before: Option<&StockStreamStatus>, generation| {
+        let now = Timestamp::now();
+        status::refused(before, generation, "DeletionBlocked", &message, now)
+    };
+    tell(resource, context, memory, told).await?;
     Ok(Action::requeue(FAILED_AGAIN))
+}
+
+async fn tell(
+    resource: &StockStream,
+    context: &Context,
+    memory: &mut Memory,
+    status: impl FnOnce(Option<&StockStreamStatus>, i64) -> StockStreamStatus,
+) -> Result<(), ReconcileError> {
+    // The watch may not have brought yet what was written a moment ago.
+    let written = memory.written();
+    let before = written.as_ref().or(resource.status.as_ref());
+    let status = status(before, resource.metadata.generation.unwrap_or(0));
+    if write_status(resource, context, before, &status).await? {
+        memory.wrote(&status);
+    }
+    Ok(())
 }
 
 async fn release(resource: &StockStream, context: &Context) -> Result<Action, ReconcileError> {

@@ -15,6 +15,7 @@ pub mod failpoint;
 pub mod finalize;
 pub mod kinds;
 pub mod leader;
+pub mod look;
 pub mod memory;
 pub mod metrics;
 pub mod names;

@@ -111,7 +111,7 @@ fn trouble(deployment: &serde_json::Value, pods: &[Arc<Pod>]) -> Option<String> 
 }
 
 /// What was told a moment ago isn't asked for again: a status that is written leads to a reconcile, and so do pods one by one.
-const TOLD_HOLDS: Duration = Duration::from_secs(2);
+const TOLD_HOLDS: Duration = Duration::from_secs(5);
 
 /// What the workers tell, and whether they were asked now.
 pub async fn ask(context: &Context, memory: &mut Memory, pods: &[Arc<Pod>]) -> (Told, bool) {

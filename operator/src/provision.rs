@@ -4,6 +4,7 @@
 //! doesn't answer, hold up another part or what Kubernetes has: a look goes on by itself, and a later reconcile finds it.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -52,6 +53,8 @@ pub async fn provision(
     memory: &mut Memory,
     context: &Arc<Context>,
 ) -> Vec<Done> {
+    let has_begun = !context.is_ending.load(Ordering::Relaxed)
+        && begin(pipeline, owner, generation, memory, context);
     let Memory {
         stream,
         catalog,
@@ -59,9 +62,37 @@ pub async fn provision(
         scalings,
         ..
     } = memory;
-    stream.begin(generation, || {
+    // One that was waited for before is only fetched.
+    let now = Instant::now();
+    let until = if has_begun { now + WAIT } else { now };
+    tokio::join!(
+        stream.wait_until(until),
+        catalog.wait_until(until),
+        storage.wait_until(until),
+    );
+    let mut done = Vec::new();
+    for found in stream.take_news() {
+        scalings.extend(&found.scaled);
+        done.extend(found.standing.done);
+    }
+    for found in catalog.take_news() {
+        done.extend(found.standing.done);
+    }
+    drop(storage.take_news());
+    done
+}
+
+/// Begins to look at every part that is due; whether any was.
+fn begin(
+    pipeline: &Pipeline,
+    owner: &Owner,
+    generation: i64,
+    memory: &mut Memory,
+    context: &Arc<Context>,
+) -> bool {
+    let scalings = memory.scalings.clone();
+    let stream = memory.stream.begin(generation, || {
         let (context, owner, pipeline) = (context.clone(), owner.clone(), pipeline.clone());
-        let scalings = scalings.clone();
         async move {
             let kinesis = pipeline.kinesis()?;
             let streams = context.aws.of(&kinesis.region).await.streams;
@@ -69,19 +100,22 @@ pub async fn provision(
             Some(streams.reconcile(kinesis, &owner, &scalings, now).await)
         }
     });
-    if pipeline.catalog().is_none() {
-        catalog.forget();
-    }
-    catalog.begin(generation, || {
-        let (context, owner, pipeline) = (context.clone(), owner.clone(), pipeline.clone());
-        async move {
-            let catalog = pipeline.catalog()?;
-            let catalogs = context.aws.of(&catalog.region).await.catalogs;
-            let wishes = tables(&pipeline);
-            Some(catalogs.reconcile(catalog, &wishes, &owner).await)
+    let catalog = match pipeline.catalog() {
+        None => {
+            memory.catalog.forget();
+            false
         }
-    });
-    storage.begin(generation, || {
+        Some(_) => memory.catalog.begin(generation, || {
+            let (context, owner, pipeline) = (context.clone(), owner.clone(), pipeline.clone());
+            async move {
+                let catalog = pipeline.catalog()?;
+                let catalogs = context.aws.of(&catalog.region).await.catalogs;
+                let wishes = tables(&pipeline);
+                Some(catalogs.reconcile(catalog, &wishes, &owner).await)
+            }
+        }),
+    };
+    let storage = memory.storage.begin(generation, || {
         let (context, pipeline) = (context.clone(), pipeline.clone());
         async move {
             let buckets = context.aws.of(region(&pipeline)).await.buckets;
@@ -89,21 +123,7 @@ pub async fn provision(
             Some(buckets.look(&places, pipeline.encryption()).await)
         }
     });
-    let until = Instant::now() + WAIT;
-    let (stream, catalog, _) = tokio::join!(
-        stream.wait_until(until),
-        catalog.wait_until(until),
-        storage.wait_until(until),
-    );
-    let mut done = Vec::new();
-    if let Some(found) = stream {
-        scalings.extend(&found.scaled);
-        done.extend(found.standing.done);
-    }
-    if let Some(found) = catalog {
-        done.extend(found.standing.done);
-    }
-    done
+    stream || catalog || storage
 }
 
 /// The region of a pipeline's buckets, where nothing else says it.
@@ -116,10 +136,11 @@ pub fn region(pipeline: &Pipeline) -> &str {
 }
 
 /// Workers are started once what they can't do without was there: the stream and the buckets.
-pub fn may_start(memory: &Memory) -> bool {
+pub fn may_start(memory: &Memory, generation: i64) -> bool {
     let is_ready = |state| state == Some(State::Ready);
-    is_ready(memory.stream.found().map(|found| found.standing.state))
-        && is_ready(memory.storage.found().map(|found| found.state))
+    let stream = memory.stream.found_for(generation);
+    let storage = memory.storage.found_for(generation);
+    is_ready(stream.map(|found| found.standing.state)) && is_ready(storage.map(|found| found.state))
 }
 
 /// Events of the steps that were taken.

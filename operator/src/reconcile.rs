@@ -173,7 +173,7 @@ async fn ensure(
     )
     .is_some();
     let mut apply_error = (!has_seen).then(|| UNSEEN.to_owned());
-    if exists || may_start(memory) {
+    if exists || may_start(memory, generation) {
         let reference = owner_reference(resource);
         let objects = build(&pipeline, &reference, &context.settings, scale);
         let applied = apply::apply(
@@ -195,13 +195,11 @@ async fn ensure(
     let pods = pods_of(context, &pipeline);
     let rollout = rollout(context, memory, &pipeline, &pods);
     let (told, is_fresh) = ask(context, memory, &pods).await;
-    let nothing = Standing::new(
-        State::Failing,
-        "NotLookedAt",
-        "AWS hasn't answered yet; what was told before stands",
-    );
-    let stream = memory.stream.found();
-    let catalog = memory.catalog.found();
+    let nothing = Standing::new(State::Unseen, status::UNSEEN, "AWS hasn't answered yet");
+    // What was found of the spec before this one says nothing of this one.
+    let stream = memory.stream.found_for(generation);
+    let catalog = memory.catalog.found_for(generation);
+    let storage = memory.storage.found_for(generation);
     let findings = Findings {
         pipeline: &pipeline,
         generation,
@@ -216,7 +214,7 @@ async fn ensure(
             (None, Some(_)) => Some((&nothing, false)),
             (None, None) => None,
         },
-        storage: memory.storage.found().unwrap_or(&nothing),
+        storage: storage.unwrap_or(&nothing),
         rollout: rollout.as_ref(),
         apply_error: apply_error.as_deref(),
         scale,
@@ -235,10 +233,9 @@ async fn ensure(
         (false, true) => memory.quiet = memory.quiet.saturating_add(1),
         (false, false) => {}
     }
+    let has_failed = apply_error.is_some();
     Ok(Action::requeue(again(
-        memory,
-        &status,
-        apply_error.is_some(),
+        memory, generation, &status, has_failed,
     )))
 }
 
@@ -252,18 +249,26 @@ async fn refuse(
     refused: &Refused,
 ) -> Result<(), ReconcileError> {
     let namespace = resource.namespace().unwrap_or_default();
-    let workers = names::workers(&resource.name_any());
-    let live = apply::find(&context.owned, Kind::Deployment, &namespace, &workers);
-    let goes_on = match live {
-        Some(live) if resource.spec.suspend => {
-            let uid = resource.uid().unwrap_or_default();
-            apply::park(&context.client, &namespace, &uid, &live).await?;
-            false
+    let uid = resource.uid().unwrap_or_default();
+    let name = names::workers(&resource.name_any());
+    let workers = apply::find(&context.owned, Kind::Deployment, &namespace, &name)
+        .filter(|live| apply::is_owned(&live.metadata, &uid));
+    let mut goes_on = workers
+        .as_ref()
+        .is_some_and(|live| apply::replicas(live) > 0);
+    let mut trouble = None;
+    if let Some(live) = workers.filter(|_| resource.spec.suspend && goes_on) {
+        match apply::park(&context.client, &namespace, &live).await {
+            Ok(()) => goes_on = false,
+            Err(error) => trouble = Some(chain(&error)),
         }
-        live => live.is_some(),
-    };
+    }
     let generation = resource.metadata.generation.unwrap_or(0);
-    let status = refused.status(before, generation, goes_on, Timestamp::now());
+    let now = Timestamp::now();
+    let mut status = refused.status(before, generation, goes_on, trouble.as_deref(), now);
+    if resource.spec.suspend && !goes_on {
+        status::park(&mut status, generation, now);
+    }
     if write_status(resource, context, before, &status).await? {
         memory.wrote(&status);
     }
@@ -271,7 +276,7 @@ async fn refuse(
 }
 
 /// When to look again: when a part is due, or the workers are to be asked.
-fn again(memory: &Memory, status: &StockStreamStatus, failed: bool) -> Duration {
+fn again(memory: &Memory, generation: i64, status: &StockStreamStatus, failed: bool) -> Duration {
     let is_ready = status
         .conditions
         .iter()
@@ -282,7 +287,7 @@ fn again(memory: &Memory, status: &StockStreamStatus, failed: bool) -> Duration 
         false => Duration::from_secs(5),
     };
     let due = memory
-        .due()
+        .due(generation)
         .map(|due| due.saturating_duration_since(Instant::now()));
     due.map_or(ask, |due| due.min(ask))
         .max(Duration::from_millis(500))

@@ -24,12 +24,13 @@ pub enum Refused {
 }
 
 impl Refused {
-    /// The status that tells it. `goes_on`: workers run that were started before.
+    /// The status that tells it. `goes_on`: workers run that were started before; `trouble`: why they couldn't be stopped.
     pub fn status(
         &self,
         before: Option<&StockStreamStatus>,
         generation: i64,
         goes_on: bool,
+        trouble: Option<&str>,
         now: Timestamp,
     ) -> StockStreamStatus {
         let (reason, mut message) = match self {
@@ -42,6 +43,10 @@ impl Refused {
         };
         if goes_on {
             message.push_str("; its workers go on by the spec before this one");
+        }
+        if let Some(trouble) = trouble {
+            message.push_str(", for they couldn't be stopped: ");
+            message.push_str(trouble);
         }
         status::refused(before, generation, reason, &message, now)
     }

@@ -201,7 +201,11 @@ fn run() -> anyhow::Result<bool> {
             })
         });
         let mut arguments = arguments.clone();
-        arguments.test_threads.get_or_insert(*at_once);
+        match at_once {
+            // Whatever is asked for: they would meet.
+            1 => arguments.test_threads = Some(1),
+            at_once => drop(arguments.test_threads.get_or_insert(*at_once)),
+        }
         let conclusion = libtest_mimic::run(&arguments, trials.collect());
         all_passed &= !conclusion.has_failed();
     }

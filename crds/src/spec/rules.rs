@@ -134,7 +134,7 @@ pub(super) fn whole_heartbeats() -> Rule {
         millis(expiry),
         millis(heartbeat)
     ))
-    .message("expiry is not a multiple of heartbeat")
+    .message("expiry must be a whole multiple of heartbeat")
     .reason(Reason::FieldValueInvalid)
     .field_path(".expiry")
 }
@@ -148,7 +148,7 @@ pub(super) fn files_outside(field: &str) -> Rule {
         "!has(self.source.files) || {}",
         files_not_in(&directory)
     ))
-    .message(format!("the files lie within spec.{field}").as_str())
+    .message(format!("the files must not lie within spec.{field}").as_str())
     .reason(Reason::FieldValueInvalid)
     .field_path(".source.files.paths")
 }
@@ -164,7 +164,7 @@ pub(super) fn files_outside_rejects() -> Rule {
         files_not_in(&with_slash(rejects)),
         files_not_in(&format!("({default})"))
     ))
-    .message("the files lie within spec.output.rejectsPath")
+    .message("the files must not lie within spec.output.rejectsPath")
     .reason(Reason::FieldValueInvalid)
     .field_path(".source.files.paths")
 }

@@ -64,12 +64,12 @@ impl AwsError {
             target: target.to_owned(),
             kind: match kind(code) {
                 AwsErrorKind::Limit if is_rate(call, &detail) => AwsErrorKind::Throttled,
-                // The answer to a HEAD has no body, and so no code.
-                AwsErrorKind::Unavailable if code.is_empty() => match status(error) {
-                    Some(401 | 403) => AwsErrorKind::Denied,
-                    Some(404) => AwsErrorKind::NotFound,
-                    _ => AwsErrorKind::Unavailable,
-                },
+                // Whoever stands before AWS may refuse without AWS' words. A 404 of theirs says nothing of AWS.
+                AwsErrorKind::Unavailable
+                    if code.is_empty() && matches!(status(error), Some(401 | 403)) =>
+                {
+                    AwsErrorKind::Denied
+                }
                 kind => kind,
             },
             detail: detail.chars().take(MAX_DETAIL_CHARS).collect(),

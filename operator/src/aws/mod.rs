@@ -41,6 +41,8 @@ pub enum State {
     Failing,
     /// Somebody has to do something.
     Stuck,
+    /// AWS hasn't answered yet.
+    Unseen,
 }
 
 impl Standing {

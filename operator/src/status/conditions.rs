@@ -43,6 +43,7 @@ impl Verdict {
         let status = match standing.state {
             State::Ready => "True",
             State::Waiting | State::Failing | State::Stuck => "False",
+            State::Unseen => "Unknown",
         };
         Self::new(kind, status, standing.reason, &standing.message)
     }
@@ -60,7 +61,7 @@ pub(super) fn of(before: &[Condition], found: &Findings<'_>) -> Vec<Condition> {
     }
     standings.push(("StorageReady", found.storage));
     for (kind, standing) in &standings {
-        parts.push(Verdict::of(kind, standing));
+        parts.push(seen_before(before, kind, standing, found.generation));
     }
     let workers = workers(found);
     parts.push(workers.clone());
@@ -69,13 +70,15 @@ pub(super) fn of(before: &[Condition], found: &Findings<'_>) -> Vec<Condition> {
     let stuck = standings
         .iter()
         .find(|(_, standing)| standing.state == State::Stuck);
+    let is_unseen = |part: &&Verdict| part.status == "Unknown" && part.reason == UNSEEN;
     let unready = parts
         .iter()
-        .find(|part| part.status == "False" && is_vital(part));
+        .find(|part| part.status == "False" && is_vital(part))
+        .or_else(|| parts.iter().find(is_unseen));
     let suspended = found.pipeline.is_suspended();
     let ready = match unready {
         Some(part) if !(suspended && part.reason == "Suspended") => {
-            Verdict::new("Ready", "False", &part.reason, &part.message)
+            Verdict::new("Ready", part.status, &part.reason, &part.message)
         }
         _ if suspended => Verdict::new(
             "Ready",
@@ -105,6 +108,28 @@ pub(super) fn of(before: &[Condition], found: &Findings<'_>) -> Vec<Condition> {
     }
     all.extend(parts);
     merge(before, all, found.generation, found.now)
+}
+
+/// The reason of what AWS hasn't told yet.
+pub const UNSEEN: &str = "NotLookedAt";
+
+/// A part that AWS hasn't told of yet is as it was, when that was said of this very spec: an operator that has just started knows
+/// no better.
+fn seen_before(
+    before: &[Condition],
+    kind: &'static str,
+    standing: &Standing,
+    generation: i64,
+) -> Verdict {
+    let known = before.iter().find(|condition| {
+        condition.type_ == kind && condition.observed_generation == Some(generation)
+    });
+    match known {
+        Some(known) if standing.state == State::Unseen => {
+            Verdict::new(kind, word(&known.status), &known.reason, &known.message)
+        }
+        _ => Verdict::of(kind, standing),
+    }
 }
 
 /// What a pipeline can't do without. Wrong partition keys are somebody's mistake that the pipeline survives.
@@ -212,6 +237,20 @@ pub(super) fn refused(
     beside_parts(before, merge(before, all, generation, now))
 }
 
+/// Says that no worker runs because the pipeline is suspended.
+pub(super) fn park(conditions: &mut Vec<Condition>, generation: i64, now: Timestamp) {
+    let parked = Verdict::new(
+        "WorkersAvailable",
+        "False",
+        "Suspended",
+        "no worker runs, as spec.suspend says",
+    );
+    let parked = merge(conditions, vec![parked], generation, now);
+    conditions.retain(|condition| condition.type_ != "WorkersAvailable");
+    conditions.extend(parked);
+    in_order(conditions);
+}
+
 /// The conditions of a pipeline whose end waits for something that comes by itself.
 pub(super) fn deleting(
     before: &[Condition],
@@ -260,12 +299,15 @@ fn merge(
             }
         })
         .collect();
-    let place = |condition: &Condition| {
+    in_order(&mut merged);
+    merged
+}
+
+fn in_order(conditions: &mut [Condition]) {
+    conditions.sort_by_key(|condition| {
         let place = ORDER.iter().position(|kind| *kind == condition.type_);
         place.unwrap_or(ORDER.len())
-    };
-    merged.sort_by_key(place);
-    merged
+    });
 }
 
 /// Kubernetes' times have whole seconds: finer ones would differ from what is read back.
@@ -315,7 +357,8 @@ pub struct Transition {
 pub fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Transition> {
     after
         .iter()
-        .filter(|condition| condition.type_ != "Reconciling")
+        // That AWS takes its time is no change of state.
+        .filter(|condition| condition.type_ != "Reconciling" && condition.reason != UNSEEN)
         .filter(|condition| {
             let own = before.iter().find(|known| known.type_ == condition.type_);
             own.is_none_or(|own| {

@@ -16,7 +16,7 @@ use crate::build::Scale;
 use crate::names;
 use crate::workers::Told;
 
-pub use conditions::{Transition, transitions};
+pub use conditions::{Transition, UNSEEN, transitions};
 
 /// What became of the worker Deployment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -82,6 +82,16 @@ pub fn refused(
     status
 }
 
+/// That the workers of a pipeline were told to stop, in a status which is otherwise about something else.
+pub fn park(status: &mut StockStreamStatus, generation: i64, now: Timestamp) {
+    status.replicas = 0;
+    if let Some(workers) = &mut status.workers {
+        workers.desired = 0;
+        workers.ready = "0/0".to_owned();
+    }
+    conditions::park(&mut status.conditions, generation, now);
+}
+
 /// The reasons for which [`refused`] is asked.
 pub mod refusal {
     /// The spec breaks a rule that the API server couldn't check.
@@ -137,7 +147,7 @@ pub fn status(before: Option<&StockStreamStatus>, found: &Findings<'_>) -> Stock
         // A rate that isn't measured is none.
         (false, _) => None,
     };
-    status.cost_estimate = figures::cost(found);
+    status.cost_estimate = figures::cost(found).or_else(|| before.cost_estimate.clone());
     status
 }
 
@@ -156,7 +166,7 @@ fn stream(before: Option<&StreamStatus>, found: &Findings<'_>) -> Option<StreamS
     let Some(facts) = facts else {
         // What can't be seen just now is as it was; what isn't there is nothing.
         return match standing.state {
-            State::Failing => before.cloned(),
+            State::Failing | State::Unseen => before.cloned(),
             _ => None,
         };
     };
@@ -176,7 +186,7 @@ fn stream(before: Option<&StreamStatus>, found: &Findings<'_>) -> Option<StreamS
 fn catalog(before: Option<&CatalogStatus>, found: &Findings<'_>) -> Option<CatalogStatus> {
     let (standing, is_ours) = found.catalog?;
     let table = found.pipeline.catalog()?;
-    if standing.state == State::Failing {
+    if matches!(standing.state, State::Failing | State::Unseen) {
         return before.cloned();
     }
     Some(CatalogStatus {

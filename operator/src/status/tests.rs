@@ -420,3 +420,51 @@ fn a_stream_costs_what_its_shards_do() {
         Some("22 USD a month for the stream")
     );
 }
+
+/// An operator that has just started, while AWS takes its time.
+#[test]
+fn what_aws_has_not_told_yet_is_as_it_was_for_the_same_spec_and_unknown_for_another() {
+    let mut case = Case::running();
+    let mut before = case.status(None);
+    case.stream = standing(State::Unseen, UNSEEN);
+    let same = case.status(Some(&before));
+    assert_eq!(same, before);
+    for condition in &mut before.conditions {
+        condition.observed_generation = Some(2);
+    }
+    let other = case.status(Some(&before));
+    assert_eq!(
+        verdict(&other, "StreamReady").unwrap(),
+        "Unknown NotLookedAt"
+    );
+    assert_eq!(verdict(&other, "Ready").unwrap(), "Unknown NotLookedAt");
+    assert_eq!(verdict(&other, "Reconciling").unwrap(), "True NotLookedAt");
+    // What somebody has to mend is told first.
+    case.storage = standing(State::Stuck, "NoSuchBucket");
+    let stuck = case.status(Some(&before));
+    assert_eq!(verdict(&stuck, "Ready").unwrap(), "False NoSuchBucket");
+    assert!(transitions(&before.conditions, &other.conditions).is_empty());
+}
+
+#[test]
+fn a_parked_pipeline_says_so_whatever_else_it_says() {
+    let before = Case::running().status(None);
+    let now = Timestamp::from_second(2_000).unwrap();
+    let mut after = refused(Some(&before), 4, refusal::INVALID, "no", now);
+    park(&mut after, 4, now);
+    assert_eq!(
+        verdict(&after, "WorkersAvailable").unwrap(),
+        "False Suspended"
+    );
+    assert_eq!(verdict(&after, "Ready").unwrap(), "False InvalidSpec");
+    assert_eq!(
+        (
+            after.replicas,
+            after.workers.clone().unwrap().ready.as_str()
+        ),
+        (0, "0/0")
+    );
+    let mut again = refused(Some(&after), 4, refusal::INVALID, "no", now);
+    park(&mut again, 4, now);
+    assert_eq!(again, after);
+}

@@ -111,14 +111,17 @@ fn rest(tenant: &Tenant<'_>) -> anyhow::Result<()> {
 fn wake(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     let stage = tenant.stage;
     let cluster = tenant.cluster();
-    stage.kinesis_faults(tenant.own(), Vec::new())?;
-    cluster.kubectl([
+    let healed = stage.kinesis_faults(tenant.own(), Vec::new());
+    let removed = cluster.kubectl([
         "delete",
         "customresourcedefinition",
         SERVICE_MONITORS,
         "--ignore-not-found",
-    ])?;
+    ]);
+    // Whatever went wrong: later trials need it.
     scale(tenant, 2)?;
+    healed?;
+    removed?;
     cluster.rolled_out(HOME, "deployment/stockstream")?;
     wait_until("an operator of the chart leads", PATIENCE, || {
         let log = stage.operator_log_since_start()?;

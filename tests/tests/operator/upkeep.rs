@@ -199,6 +199,8 @@ pub fn refused(tenant: &Tenant<'_>) -> anyhow::Result<()> {
     tenant.has_rows("second", &ticks(0..1))?;
     tenant.patch("second", &json!({"spec": {"suspend": true}}))?;
     tenant.has_workers("second", 0)?;
+    tenant.becomes("second", "WorkersAvailable", "False Suspended")?;
+    tenant.becomes("second", "Ready", "False Conflict")?;
     tenant.patch("second", &json!({"spec": {"suspend": false}}))?;
     tenant.patch("second", &claim("others"))?;
     tenant.becomes("second", "Ready", "True Running")?;

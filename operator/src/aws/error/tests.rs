@@ -49,7 +49,7 @@ fn a_rate_passes_and_a_quota_is_told() {
 fn an_answer_without_a_code_is_told_by_its_status() {
     let of = |http| failed(Call::ListBucket, http, None, "").kind;
     assert_eq!(of(403), AwsErrorKind::Denied);
-    assert_eq!(of(404), AwsErrorKind::NotFound);
+    assert_eq!(of(404), AwsErrorKind::Unavailable);
     assert_eq!(of(503), AwsErrorKind::Unavailable);
 }
 

@@ -11,8 +11,13 @@ fn standing(state: State, reason: &'static str) -> Standing {
 
 async fn looked(part: &mut Part<Standing>, generation: i64, state: State) -> Option<Standing> {
     part.begin(generation, || async move { Some(standing(state, "R")) });
-    part.wait_until(Instant::now() + Duration::from_secs(1))
-        .await
+    fetched(part, 1).await
+}
+
+async fn fetched(part: &mut Part<Standing>, within_secs: u64) -> Option<Standing> {
+    part.wait_until(Instant::now() + Duration::from_secs(within_secs))
+        .await;
+    part.take_news().pop()
 }
 
 #[tokio::test(start_paused = true)]
@@ -29,13 +34,10 @@ async fn a_look_that_hangs_is_left_alone_and_fetched_later() {
     };
     for _ in 0..2 {
         slow(&mut part);
-        let until = Instant::now() + Duration::from_secs(2);
-        assert!(part.wait_until(until).await.is_none());
+        assert!(fetched(&mut part, 2).await.is_none());
         assert!(part.is_under_way() && part.found().is_none());
     }
-    let found = part
-        .wait_until(Instant::now() + Duration::from_secs(2))
-        .await;
+    let found = fetched(&mut part, 2).await;
     assert_eq!(found.unwrap().state, State::Ready);
     assert_eq!(begun.load(Ordering::Relaxed), 1, "one look at a time");
     assert!(!part.is_under_way());
@@ -62,10 +64,10 @@ async fn a_look_that_began_before_a_change_is_followed_by_another() {
         Some(standing(State::Ready, "R"))
     });
     part.begin(2, || async { Some(standing(State::Stuck, "R")) });
-    let found = part
-        .wait_until(Instant::now() + Duration::from_secs(9))
-        .await;
+    let found = fetched(&mut part, 9).await;
     assert_eq!(found.unwrap().state, State::Ready);
+    assert!(part.found_for(2).is_none() && part.found_for(1).is_some());
+    assert_eq!(part.due(2), Some(Instant::now()), "at once");
     assert!(looked(&mut part, 2, State::Stuck).await.is_some());
     assert_eq!(part.found().unwrap().state, State::Stuck);
 }
