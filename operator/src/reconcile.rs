@@ -32,8 +32,9 @@ use crate::provision::{announce, may_start, provision, recall_scalings};
 use crate::status::{self, Findings};
 use crate::validate::{Refused, validate};
 
-/// A pipeline that can't be looked after is looked at again after this: a conflict may be over.
-const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+/// A pipeline that can't be looked after is looked at again after this: a conflict may be over. It asks nobody, as long as
+/// nothing differs.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10);
 
 /// What is said while pods and Deployments can't be seen.
 pub const UNSEEN: &str = "pods and Deployments couldn't be listed: the operator's role must allow list and watch of both, as the chart's does; nothing is known of the workers";
