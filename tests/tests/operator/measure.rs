@@ -14,7 +14,7 @@ use crate::life::ticks;
 use crate::stage::Tenant;
 
 /// How often a time is taken.
-const TIMES: usize = 7;
+const TIMES: usize = 5;
 /// Between two looks at a worker.
 const LOOK: Duration = Duration::from_millis(20);
 /// Pipelines of one operator.
