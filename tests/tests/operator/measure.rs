@@ -329,7 +329,7 @@ spec: {taints: [{key: fake, effect: NoSchedule}]}}",
     let more = "  workers: {replicas: 1, nodeSelector: {type: fake}, tolerations: [{operator: Exists}]}\n  dashboard: {enabled: false}";
     let mut all = String::new();
     for number in 0..MANY {
-        writeln!(all, "{}---", tenant.yaml(&format!("m{number}"), 1, more))?;
+        writeln!(all, "{}\n---", tenant.yaml(&format!("m{number}"), 1, more))?;
     }
     let begun = Instant::now();
     tenant.apply(&all)?;
