@@ -4,8 +4,10 @@
 //! doesn't, with the same outcome. What it learns changes only its speed: the same bytes always give the same answer.
 
 mod ahead;
+mod batch;
 mod block;
 mod digits;
+mod moment;
 mod names;
 pub(crate) mod numbers;
 mod plain;
@@ -147,6 +149,11 @@ impl TickParser {
         index: usize,
     ) -> Option<Tick<'a>> {
         block.tick(index, &mut self.numbers)
+    }
+
+    /// What was learned.
+    fn shapes(&mut self) -> &mut Shapes {
+        &mut self.shapes
     }
 
     /// The tick that begins a text of lines, when it is seen at once what it is, and where its line's content ends; its

@@ -287,4 +287,80 @@ proptest! {
         }
         prop_assert_eq!(outcome(&mut parser, &bytes), strictly(&bytes), "{}", String::from_utf8_lossy(&bytes));
     }
+
+    /// Records that are read together, of few lengths and some of them damaged: each gives what the strict parser gives, or is
+    /// left to it.
+    #[test]
+    fn records_that_are_read_together_have_the_strict_parsers_outcome(
+        records in proptest::collection::vec(together(), 1..150),
+    ) {
+        let lines: Vec<Vec<u8>> = records.iter().map(|(line, _)| line.clone()).collect();
+        let mut parser = parser_without_ids();
+        // The layouts and the templates of what is sound are learned from the text before.
+        for text in [lines.join(&b'\n'), lines.join(&b"\r\n"[..])] {
+            let block = TickBlock::parse(&mut parser, text.into(), line_at);
+            prop_assert_eq!(block.len(), lines.len());
+            for (index, (line, is_sound)) in records.iter().enumerate() {
+                let data = block.data(index);
+                prop_assert_eq!(&data[..], &line[..]);
+                let mut strict = parser_without_ids();
+                let expected = strict.parse(line).ok().map(|tick| (tick.ticker.to_string(), tick.event_time, tick.trade_date));
+                let mut numbers = [0.0; 3];
+                let found = block.tick(index, &mut numbers);
+                let found = found.map(|tick| (tick.ticker.to_string(), tick.event_time, tick.trade_date));
+                if *is_sound || found.is_some() {
+                    prop_assert_eq!(&found, &expected, "{}", String::from_utf8_lossy(line));
+                    let expected = strict.packed_numbers().iter().map(|number| number.to_bits());
+                    prop_assert!(numbers.iter().map(|number| number.to_bits()).eq(expected), "{}", String::from_utf8_lossy(line));
+                }
+            }
+        }
+    }
+}
+
+fn parser_without_ids() -> TickParser {
+    let keys = ["close", "volume", "high"].map(str::to_owned);
+    TickParser::new(&RecordMapping::default(), &keys)
+}
+
+/// A line of one of a few layouts and lengths, and whether it was left as it was made.
+fn together() -> impl Strategy<Value = (Vec<u8>, bool)> {
+    let ticker = prop::sample::select(vec!["A", "BRK.B", "AAPL", "MSFT", "ABCDEFGH", "ABCDEFGHI"]);
+    let second = "[0-5][0-9]";
+    let form = prop::sample::select(vec![
+        "Z",
+        ".125Z",
+        ".123456Z",
+        "",
+        ".1Z",
+        "+00:00",
+        ".123456+00:00",
+        ".5-05:00",
+    ]);
+    let date = prop::sample::select(vec!["2024-01-02", "2024-02-29"]);
+    let numbers = (
+        "[1-9][0-9]{2}\\.[0-9]{2}",
+        "[1-9][0-9]{1,2}",
+        "-?[1-9]\\.[0-9]",
+    );
+    let damage = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()));
+    (ticker, second, form, date, numbers, any::<bool>(), damage).prop_map(
+        |(ticker, second, form, date, (close, volume, high), other, damage)| {
+            let at = format!("{date}T15:0{}:{second}{form}", second.len());
+            let line = match other {
+                false => format!("{{\"ticker\":\"{ticker}\",\"timestamp\":\"{at}\",\"date\":\"{date}\",\"close\":{close},\"volume\":{volume},\"high\":{high},\"venue\":\"X\",\"open\":1}}"),
+                true => format!("{{\"timestamp\":\"{at}\",\"low\":{high}, \"close\":{close},\"ticker\":\"{ticker}\"}}"),
+            };
+            let mut line = line.into_bytes();
+            let mut is_sound = true;
+            if let Some((index, byte)) = damage
+                && !matches!(byte, b'\n' | b'\r')
+            {
+                let at = index.index(line.len());
+                is_sound = line[at] == byte;
+                line[at] = byte;
+            }
+            (line, is_sound)
+        },
+    )
 }
