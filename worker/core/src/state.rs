@@ -24,7 +24,7 @@ use crate::sequence::{Position, SequenceNumber};
 use crate::tick::{Tick, TickBlock, TickParser, Unusable};
 use crate::time::{Micros, Monotonic};
 use crate::watermark::Watermark;
-use crate::window::{Known, TickerView, WindowTable, number_keys};
+use crate::window::{Counting, Known, TickerView, WindowTable, number_keys};
 use fate::Place;
 pub use fate::{Applied, Fates, RecordMeta};
 pub use parsed::ParsedRecords;
@@ -45,6 +45,8 @@ struct Fold {
     read_through: Option<Micros>,
     watermark: Watermark,
     table: WindowTable,
+    /// Ticks that are being counted together.
+    run: Vec<Counting>,
     unsealed: Pending,
     unsealed_bytes: usize,
     counters: Counters,
@@ -89,6 +91,7 @@ impl ShardState {
                 read_through: checkpoint.read_through,
                 watermark: Watermark::restore(checkpoint.watermark, checkpoint.floors.clone(), now),
                 table: WindowTable::restore(plan.clone(), generations, checkpoint),
+                run: Vec::new(),
                 unsealed_bytes: pending_bytes(&checkpoint.unsealed),
                 unsealed: checkpoint.unsealed.clone(),
                 counters: checkpoint.counters.clone(),

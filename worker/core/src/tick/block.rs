@@ -43,6 +43,16 @@ struct Parsed<'a> {
     trade_date: Option<Date>,
 }
 
+/// Some records of a block, as columns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BlockRun<'a> {
+    tickers: &'a [u32],
+    event_times: &'a [Micros],
+    trade_dates: &'a [Option<Date>],
+    numbers: &'a [f64],
+    width: usize,
+}
+
 /// A parsed tick of a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BlockTick<'a> {
@@ -51,6 +61,34 @@ pub(crate) struct BlockTick<'a> {
     pub(crate) event_time: Micros,
     pub(crate) trade_date: Option<Date>,
     pub(crate) numbers: &'a [f64],
+}
+
+impl<'a> BlockRun<'a> {
+    /// The ticks, up to the first record that is to be parsed in its turn.
+    #[inline]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = BlockTick<'a>> {
+        let (mut numbers, width) = (self.numbers, self.width);
+        let records = self.tickers.iter().zip(self.event_times);
+        let records = records.zip(self.trade_dates);
+        records.map_while(move |((ticker, event_time), trade_date)| {
+            let (own, others) = numbers.split_at(width);
+            numbers = others;
+            (*ticker != RAW).then_some(BlockTick {
+                ticker: *ticker as usize,
+                event_time: *event_time,
+                trade_date: *trade_date,
+                numbers: own,
+            })
+        })
+    }
+
+    /// One number of each record: [`ABSENT`] where there is none.
+    #[inline]
+    pub(crate) fn column(&self, index: usize) -> impl Iterator<Item = f64> {
+        let width = self.width.max(1);
+        let numbers = self.numbers.get(index..).unwrap_or_default();
+        numbers.iter().step_by(width).copied()
+    }
 }
 
 /// The longest text of a block, in bytes.
@@ -147,25 +185,17 @@ impl TickBlock {
         self.names.get(number)
     }
 
-    /// The parsed ticks from the record at `from` on, up to the first that is to be parsed in its turn.
-    pub(crate) fn run(&self, from: usize, until: usize) -> impl Iterator<Item = BlockTick<'_>> {
+    /// The records from the one at `from` on, of which all before the first that is to be parsed in its turn are ticks.
+    pub(crate) fn run(&self, from: usize, until: usize) -> BlockRun<'_> {
         let until = until.min(self.len());
         let from = from.min(until);
-        let mut numbers = &self.numbers[from * self.width..until * self.width];
-        let records = self.tickers[from..until]
-            .iter()
-            .zip(&self.event_times[from..until])
-            .zip(&self.trade_dates[from..until]);
-        records.map_while(move |((ticker, event_time), trade_date)| {
-            let (own, others) = numbers.split_at(self.width);
-            numbers = others;
-            (*ticker != RAW).then_some(BlockTick {
-                ticker: *ticker as usize,
-                event_time: *event_time,
-                trade_date: *trade_date,
-                numbers: own,
-            })
-        })
+        BlockRun {
+            tickers: &self.tickers[from..until],
+            event_times: &self.event_times[from..until],
+            trade_dates: &self.trade_dates[from..until],
+            numbers: &self.numbers[from * self.width..until * self.width],
+            width: self.width,
+        }
     }
 
     /// The tick, its numbers in `numbers`; `None` when the record is to be parsed in its turn.

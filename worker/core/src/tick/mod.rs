@@ -28,7 +28,7 @@ use numbers::{ABSENT, present};
 use scalar::{Scalar, ScalarSeed, TextSeed, clip};
 use shape::Shapes;
 
-pub(crate) use block::BlockTick;
+pub(crate) use block::BlockRun;
 pub use block::{MAX_BLOCK_BYTES, TickBlock};
 
 /// A well-formed tick. Its numbers stand in the parser's buffer ([`TickParser::numbers`]).
