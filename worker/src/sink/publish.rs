@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,7 +31,7 @@ const CONCURRENCY: usize = 16;
 const MANY: usize = 16;
 
 /// Files that are made together: each takes a file handle, of which a process may have 1,024.
-const MANY_AT_ONCE: usize = 256;
+const MANY_AT_ONCE: usize = 128;
 
 /// For all of them. A disk that takes longer is left to the way that tries each file by itself, with a deadline.
 const MANY_WITHIN: Duration = Duration::from_secs(30);
@@ -199,13 +200,23 @@ async fn publish_many(
         if partitions.len() < MANY {
             return Vec::new();
         }
+        let encode = |some: &[PartitionRows<'_>]| {
+            encode_many(some, &batch.columns, &name, compression, &given_up)
+        };
         let mut files = Vec::with_capacity(partitions.len());
-        for some in partitions.chunks(MANY_AT_ONCE) {
+        let mut parts = partitions.chunks(MANY_AT_ONCE);
+        let mut encoded = parts.next().map(encode);
+        while let Some(now) = encoded.take() {
             if given_up.load(Ordering::SeqCst) {
                 break;
             }
-            let made = make_many(some, &batch.columns, &name, &output, compression, &given_up);
-            files.extend(made);
+            // The disk is waited for while the next ones are encoded.
+            encoded = thread::scope(|scope| {
+                let next = parts.next().map(|some| scope.spawn(|| encode(some)));
+                files.extend(create_many(now, &output, &given_up));
+                let next = next.map(thread::ScopedJoinHandle::join).transpose();
+                next.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            });
         }
         files
     };
@@ -214,31 +225,47 @@ async fn publish_many(
     made.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
 }
 
-fn make_many(
+/// A file that is to be made: `None` when it can't be encoded, which is for others to find out.
+type Encoded = Option<(PublishedFile, Bytes)>;
+
+fn encode_many(
     partitions: &[PartitionRows<'_>],
     columns: &[Column],
     name: &BatchName,
-    output: &Store,
     compression: Compression,
     given_up: &AtomicBool,
-) -> Vec<Option<PublishedFile>> {
-    let encoded = in_parallel(partitions, |rows| {
+) -> Vec<Encoded> {
+    in_parallel(partitions, |rows| {
+        if given_up.load(Ordering::SeqCst) {
+            return None;
+        }
         let parts: Vec<PartitionColumn> = rows.parts.iter().map(PartitionPart::column).collect();
         let bytes = rows_parquet(name, columns, rows, &parts, compression).ok()?;
-        Some((name.rows(&parts, &rows.parts), bytes))
-    });
-    let objects: Vec<(String, Bytes)> = encoded.iter().flatten().cloned().collect();
+        let file = PublishedFile {
+            key: name.rows(&parts, &rows.parts),
+            bytes: bytes.len() as u64,
+            rows: rows.len() as u64,
+            new: true,
+        };
+        Some((file, bytes))
+    })
+}
+
+fn create_many(
+    encoded: Vec<Encoded>,
+    output: &Store,
+    given_up: &AtomicBool,
+) -> Vec<Option<PublishedFile>> {
+    let objects = encoded.iter().flatten();
+    let objects: Vec<(String, Bytes)> = objects
+        .map(|(file, bytes)| (file.key.clone(), bytes.clone()))
+        .collect();
     let mut created = output.create_all(&objects, given_up).into_iter();
-    let files = encoded.into_iter().zip(partitions);
-    files
-        .map(|(encoded, rows)| {
-            let (key, bytes) = encoded?;
-            created.next()?.then(|| PublishedFile {
-                key,
-                bytes: bytes.len() as u64,
-                rows: rows.len() as u64,
-                new: true,
-            })
+    encoded
+        .into_iter()
+        .map(|encoded| {
+            let (file, _) = encoded?;
+            created.next()?.then_some(file)
         })
         .collect()
 }
