@@ -27,6 +27,7 @@ use crate::watermark::Watermark;
 use crate::window::{Counting, Known, TickerView, WindowTable, number_keys};
 use fate::Place;
 pub use fate::{Applied, Fates, RecordMeta};
+use parsed::KnownTickers;
 pub use parsed::ParsedRecords;
 
 /// A shard's state.
@@ -47,6 +48,7 @@ struct Fold {
     table: WindowTable,
     /// Ticks that are being counted together.
     run: Vec<Counting>,
+    known: KnownTickers,
     unsealed: Pending,
     unsealed_bytes: usize,
     counters: Counters,
@@ -92,6 +94,7 @@ impl ShardState {
                 watermark: Watermark::restore(checkpoint.watermark, checkpoint.floors.clone(), now),
                 table: WindowTable::restore(plan.clone(), generations, checkpoint),
                 run: Vec::new(),
+                known: KnownTickers::default(),
                 unsealed_bytes: pending_bytes(&checkpoint.unsealed),
                 unsealed: checkpoint.unsealed.clone(),
                 counters: checkpoint.counters.clone(),

@@ -3,7 +3,10 @@
 //! Owns that way: what it may skip, because it can't differ within a block, or is only looked at when the block's share is
 //! done. Must never decide otherwise than [`Fold::apply`] would: whatever isn't simply counted goes there.
 
+use std::collections::VecDeque;
+
 use super::*;
+use crate::tick::Tickers;
 
 /// Records of a file that were parsed ahead, and how far they have been applied. Their sequence numbers follow one another.
 #[derive(Debug, Default)]
@@ -12,7 +15,7 @@ pub struct ParsedRecords {
     first: u64,
     arrival: Option<Micros>,
     next: usize,
-    /// Where the block's tickers stand in the table, as far as that is known.
+    /// Where the block's tickers stand in the table, as far as that is known; empty before it is asked for.
     tickers: Vec<u32>,
 }
 
@@ -27,7 +30,7 @@ impl ParsedRecords {
     /// arrived at `arrival`.
     pub fn new(block: TickBlock, first: u64, arrival: Micros, next: usize) -> Self {
         ParsedRecords {
-            tickers: vec![UNKNOWN; block.tickers()],
+            tickers: Vec::new(),
             block,
             first,
             arrival: Some(arrival),
@@ -92,12 +95,38 @@ impl ShardState {
     }
 }
 
+/// Where tickers of blocks that were counted stand in the table.
+#[derive(Debug, Default)]
+pub(super) struct KnownTickers(VecDeque<(Arc<Tickers>, Vec<u32>)>);
+
+/// Lists of tickers that are kept: one for each thread that parses, and some that are about to be replaced.
+const MOST_LISTS: usize = 8;
+
+impl KnownTickers {
+    /// What was put, if these tickers are known, or nothing of each.
+    fn take(&mut self, tickers: &Arc<Tickers>) -> Vec<u32> {
+        let found = self.0.iter().position(|(own, _)| Arc::ptr_eq(own, tickers));
+        match found.and_then(|index| self.0.remove(index)) {
+            Some((_, places)) => places,
+            None => vec![UNKNOWN; tickers.len()],
+        }
+    }
+
+    fn put(&mut self, tickers: &Arc<Tickers>, places: Vec<u32>) {
+        self.0.truncate(MOST_LISTS - 1);
+        self.0.push_front((tickers.clone(), places));
+    }
+}
+
 impl Fold {
     /// Counts records as long as there is nothing else to do with them; whether windows have closed.
     fn count_run(&mut self, records: &mut ParsedRecords, until: usize, now: Monotonic) -> bool {
         // With floors, what is closed depends on the ticker.
         if !self.watermark.floors().is_empty() {
             return false;
+        }
+        if records.tickers.is_empty() {
+            records.tickers = self.known.take(records.block.names());
         }
         let begun = records.next;
         let mut end = Run::Goes;
@@ -107,6 +136,10 @@ impl Fold {
         if records.next > begun {
             self.counters.ticks += (records.next - begun) as u64;
             self.watermark.restart_idle(now);
+        }
+        if records.is_done() {
+            let tickers = std::mem::take(&mut records.tickers);
+            self.known.put(records.block.names(), tickers);
         }
         end == Run::Closes
     }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -21,9 +22,9 @@ pub struct TickBlock {
     text: Bytes,
     /// Where each record stands in the text, whose length fits into 32 bits, and how long it is.
     places: Vec<(u32, u32)>,
-    /// The tickers that its ticks have, each once, in a text of their own, since the block's is far away by the time they
-    /// are looked up.
-    names: Tickers,
+    /// The tickers that its ticks have, each once, and perhaps others; in a text of their own, since the block's is far away
+    /// by the time they are looked up.
+    names: Arc<Tickers>,
     /// Among those; [`RAW`] of a record that is to be parsed in its turn.
     tickers: Vec<u32>,
     event_times: Vec<Micros>,
@@ -108,10 +109,10 @@ impl TickBlock {
         let text = text.slice(..text.len().min(MAX_BLOCK_BYTES));
         let mut parsing = Parsing {
             block: TickBlock::with_room(text.len() / 128, parser.packed_numbers().len()),
-            names: Names::default(),
             batch: Batch::default(),
             odd: Vec::new(),
         };
+        parser.names.prepare();
         let mut at = 0;
         while at < text.len() {
             at = match parsing.read_batch(parser, &text, at) {
@@ -121,7 +122,7 @@ impl TickBlock {
         }
         TickBlock {
             text,
-            names: parsing.names.into_tickers(),
+            names: parser.names.tickers(),
             ..parsing.block
         }
     }
@@ -175,9 +176,9 @@ impl TickBlock {
         }
     }
 
-    /// How many tickers its parsed ticks have.
-    pub(crate) fn tickers(&self) -> usize {
-        self.names.len()
+    /// Its tickers.
+    pub(crate) fn names(&self) -> &Arc<Tickers> {
+        &self.names
     }
 
     /// A ticker by its number in the block.
@@ -217,7 +218,6 @@ impl TickBlock {
 /// A block that is being made.
 struct Parsing {
     block: TickBlock,
-    names: Names,
     batch: Batch,
     odd: Vec<bool>,
 }
@@ -228,7 +228,7 @@ impl Parsing {
     fn read_batch(&mut self, parser: &mut TickParser, text: &[u8], at: usize) -> Option<usize> {
         let begun = self.block.places.len();
         let block = &mut self.block;
-        let shapes = parser.shapes();
+        let shapes = &mut parser.shapes;
         let next = self.batch.collect(shapes, text, at, |start, length| {
             block.places.push((narrow(start), narrow(length)));
         });
@@ -240,7 +240,7 @@ impl Parsing {
         self.odd.resize(self.batch.len(), false);
         let mut columns = Columns {
             text,
-            names: &mut self.names,
+            names: &mut parser.names,
             tickers: &mut block.tickers[begun..],
             event_times: &mut block.event_times[begun..],
             trade_dates: &mut block.trade_dates[begun..],
@@ -292,7 +292,7 @@ impl Parsing {
                     event_time: ahead.event_time,
                     trade_date: ahead.trade_date,
                 };
-                self.block.set(row, &mut self.names, &tick);
+                self.block.set(row, &mut parser.names, &tick);
             }
             return at + length + if text[at + length] == b'\r' { 2 } else { 1 };
         }
@@ -326,7 +326,7 @@ impl Parsing {
                 event_time,
                 trade_date,
             };
-            self.block.set(row, &mut self.names, &tick);
+            self.block.set(row, &mut parser.names, &tick);
         }
     }
 }

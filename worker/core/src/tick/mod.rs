@@ -24,12 +24,14 @@ use crate::plan::{MAX_ID_BYTES, MAX_TICK_BYTES, MAX_TICKER_BYTES, RecordMapping}
 use crate::row::DeadReason;
 use crate::time::{Date, Micros};
 use ahead::Ahead;
+use names::Names;
 use numbers::{ABSENT, present};
 use scalar::{Scalar, ScalarSeed, TextSeed, clip};
 use shape::Shapes;
 
 pub(crate) use block::BlockRun;
 pub use block::{MAX_BLOCK_BYTES, TickBlock};
+pub(crate) use names::Tickers;
 
 /// A well-formed tick. Its numbers stand in the parser's buffer ([`TickParser::numbers`]).
 #[derive(Clone, Debug, PartialEq)]
@@ -84,6 +86,7 @@ pub struct TickParser {
     needs_id: bool,
     mapping: RecordMapping,
     shapes: Shapes,
+    names: Names,
 }
 
 impl TickParser {
@@ -119,6 +122,7 @@ impl TickParser {
             needs_id: mapping.id.is_some(),
             mapping: mapping.clone(),
             shapes: Shapes::default(),
+            names: Names::default(),
         }
     }
 
@@ -149,11 +153,6 @@ impl TickParser {
         index: usize,
     ) -> Option<Tick<'a>> {
         block.tick(index, &mut self.numbers)
-    }
-
-    /// What was learned.
-    fn shapes(&mut self) -> &mut Shapes {
-        &mut self.shapes
     }
 
     /// The tick that begins a text of lines, when it is seen at once what it is, and where its line's content ends; its

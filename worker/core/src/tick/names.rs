@@ -1,6 +1,9 @@
-//! Numbers for the tickers of a block.
+//! Numbers for the tickers that a parser meets in blocks.
 //!
-//! Owns which number a ticker has there: they are given in the order in which tickers come.
+//! Owns which number a ticker has there: they are given in the order in which tickers come. A block carries the list as it was
+//! at its end; blocks after which no ticker was new share one, so that what is found out of a ticker need not be asked again.
+
+use std::sync::Arc;
 
 use super::digits::short_word;
 
@@ -10,20 +13,20 @@ type FixedState = foldhash::fast::FixedState;
 type Map<K> = std::collections::HashMap<K, u32, FixedState>;
 
 /// Tickers by their numbers: one after the other in one text, and where each ends there.
-#[derive(Debug, Default)]
-pub(super) struct Tickers {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tickers {
     text: String,
     ends: Vec<u32>,
 }
 
 impl Tickers {
     /// How many there are.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.ends.len()
     }
 
     /// The ticker with this number.
-    pub(super) fn get(&self, number: usize) -> Option<&str> {
+    pub(crate) fn get(&self, number: usize) -> Option<&str> {
         let begin = match number.checked_sub(1) {
             Some(before) => *self.ends.get(before)?,
             None => 0,
@@ -41,15 +44,18 @@ impl Tickers {
 }
 
 /// The numbers given so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Names {
-    tickers: Tickers,
+    tickers: Arc<Tickers>,
     /// Tickers that fit into a word, and their numbers: each at the first free place from where its hash says. A power of
     /// two, at least twice as many as there are.
     short: Vec<(u64, u32)>,
     in_short: usize,
     long: Map<Box<[u8]>>,
 }
+
+/// Tickers of which a parser remembers the numbers, about: some block may make them a few thousand more.
+const MOST: usize = 32_768;
 
 /// Places to begin with.
 const PLACES: usize = 2_048;
@@ -60,21 +66,20 @@ const MOST_STEPS: usize = 64;
 /// No ticker is empty.
 const FREE: (u64, u32) = (0, 0);
 
-impl Default for Names {
-    fn default() -> Self {
-        Names {
-            short: vec![FREE; PLACES],
-            in_short: 0,
-            long: Map::default(),
-            tickers: Tickers::default(),
+impl Names {
+    /// Makes ready for a block. Numbers are given anew once there are too many.
+    pub(super) fn prepare(&mut self) {
+        if self.short.is_empty() || self.tickers.len() >= MOST {
+            *self = Names {
+                short: vec![FREE; PLACES],
+                ..Names::default()
+            };
         }
     }
-}
 
-impl Names {
     /// The tickers that have numbers.
-    pub(super) fn into_tickers(self) -> Tickers {
-        self.tickers
+    pub(super) fn tickers(&self) -> Arc<Tickers> {
+        self.tickers.clone()
     }
 
     /// The number of a ticker of at most eight bytes, when it has one and that is found at once.
@@ -117,7 +122,8 @@ impl Names {
             },
         };
         if number == count {
-            self.tickers.push(ticker);
+            // Copied when a block has it: once a block with new tickers.
+            Arc::make_mut(&mut self.tickers).push(ticker);
         }
         number
     }
@@ -170,6 +176,27 @@ fn word(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn prepared() -> Names {
+        let mut names = Names::default();
+        names.prepare();
+        names
+    }
+
+    #[test]
+    fn numbers_outlive_a_block_until_there_are_too_many() {
+        let mut names = prepared();
+        names.number_of(b"A");
+        let first = names.tickers();
+        names.prepare();
+        assert_eq!((names.number_of(b"A"), names.number_of(b"B")), (0, 1));
+        assert_eq!((first.len(), names.tickers().len()), (1, 2));
+        for ticker in 0..MOST {
+            names.number_of(format!("T{ticker}").as_bytes());
+        }
+        names.prepare();
+        assert_eq!(names.number_of(b"B"), 0);
+    }
+
     #[test]
     fn each_ticker_has_a_number_of_its_own() {
         let tickers: [&[u8]; 7] = [
@@ -181,13 +208,13 @@ mod tests {
             b"ABCDEFGH",
             b"ABCDEFGHI",
         ];
-        let mut names = Names::default();
+        let mut names = prepared();
         for _ in 0..2 {
             for (number, ticker) in (0..).zip(tickers) {
                 assert_eq!(names.number_of(ticker), number);
             }
         }
-        let named = names.into_tickers();
+        let named = names.tickers();
         assert_eq!(named.len(), 7);
         for (number, ticker) in tickers.iter().enumerate() {
             assert_eq!(named.get(number).map(str::as_bytes), Some(*ticker));
@@ -196,7 +223,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_many() {
-        let mut names = Names::default();
+        let mut names = prepared();
         let tickers: Vec<String> = (0..20_000).map(|ticker| format!("T{ticker}")).collect();
         for _ in 0..2 {
             for (number, ticker) in (0..).zip(&tickers) {
@@ -218,7 +245,7 @@ mod tests {
             .map(|number| number.wrapping_mul(inverted).to_le_bytes())
             .filter(|ticker| ticker[7] != 0)
             .collect();
-        let mut names = Names::default();
+        let mut names = prepared();
         for _ in 0..2 {
             for (number, ticker) in (0..).zip(&tickers) {
                 assert_eq!(names.number_of(ticker), number);
