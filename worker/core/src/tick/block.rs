@@ -148,6 +148,12 @@ impl TickBlock {
         self.numbers.resize(records * self.width, ABSENT);
     }
 
+    /// Forgets the records from one on.
+    fn cut(&mut self, row: usize) {
+        self.places.truncate(row);
+        self.fill_up();
+    }
+
     /// Takes what a record gives, but for its numbers.
     fn set(&mut self, row: usize, names: &mut Names, tick: &Parsed<'_>) {
         self.tickers[row] = names.number_of(tick.ticker);
@@ -199,8 +205,8 @@ impl TickBlock {
         }
     }
 
-    /// The tick, its numbers in `numbers`; `None` when the record is to be parsed in its turn.
-    pub(crate) fn tick(&self, index: usize, numbers: &mut [f64]) -> Option<Tick<'_>> {
+    /// The tick of a record, its numbers in `numbers`, one for each of the parser's keys, NaN where there is none; `None` when the record is to be parsed in its turn.
+    pub fn tick(&self, index: usize, numbers: &mut [f64]) -> Option<Tick<'_>> {
         let ticker = *self.tickers.get(index)?;
         if ticker == RAW || numbers.len() != self.width {
             return None;
@@ -253,11 +259,27 @@ impl Parsing {
             shapes.prefer(index);
         }
         for index in 0..self.batch.len() {
-            if self.odd[index] {
-                self.parse_again(parser, text, begun + index);
+            if !self.odd[index] {
+                continue;
             }
+            let row = begun + index;
+            if let Some(start) = self.holds_a_line_end(text, row) {
+                // Lines that only together are as long as a record: from here on they are asked for.
+                self.block.cut(row);
+                return (index > 0).then_some(start);
+            }
+            self.parse_again(parser, text, row);
         }
         Some(next)
+    }
+
+    /// Where a record begins that ends before its template does. What a template leaves open takes no line end, so that such a
+    /// record is always odd.
+    fn holds_a_line_end(&self, text: &[u8], row: usize) -> Option<usize> {
+        let (start, length) = self.block.places[row];
+        let start = start as usize;
+        let data = text.get(start..)?.get(..length as usize)?;
+        data.contains(&b'\n').then_some(start)
     }
 
     /// Parses a record that has its place, and is more than its template knows.
