@@ -107,8 +107,9 @@ pub fn encode_as(checkpoint: &Checkpoint, format: u16) -> Result<Vec<u8>, CodecE
     // Room for all of it, as if nothing was to be compressed: what isn't written costs nothing, and growing copies.
     let outbox = checkpoint.outbox.iter().map(|batch| batch_bytes(batch));
     let room = pending_bytes(&checkpoint.unsealed) + outbox.sum::<usize>();
-    let mut bytes = Vec::with_capacity(PREFIX + room);
-    bytes.resize(PREFIX, 0);
+    let mut bytes = vec![0; PREFIX];
+    // Where memory may not be promised, it grows as it is needed.
+    let _ = bytes.try_reserve_exact(room);
     let (mut bytes, length) = compressed(checkpoint, bytes)?;
     if length > MAX_BODY_BYTES {
         return Err(CodecError::Encode(format!(

@@ -129,7 +129,9 @@ impl Rows {
 
     /// Adds a row whose figures don't stand in a list.
     pub(crate) fn push_with(&mut self, head: RowHead<'_>, values: impl IntoIterator<Item = Value>) {
-        if self.bits.len() == self.bits.capacity() {
+        // As many figures as a row has, on average: they come together.
+        let figures = self.bits.len() / self.len().max(1);
+        if self.bits.capacity() - self.bits.len() < figures {
             self.grow();
         }
         let ticker = self.index_of_ticker(head.ticker);
