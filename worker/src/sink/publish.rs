@@ -235,8 +235,7 @@ fn encode_file(
 
 /// Makes a file of each partition, and says which were made.
 ///
-/// The same few threads encode all of them, while the disk is waited for: what an allocator keeps for a thread it keeps for
-/// each that there ever was.
+/// The same few threads encode all of them, while the disk is waited for.
 fn make_files<'a>(
     partitions: &[PartitionRows<'a>],
     encode: impl Fn(&PartitionRows<'a>) -> Encoded + Sync,
