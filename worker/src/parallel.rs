@@ -8,9 +8,14 @@ use std::thread;
 /// Threads at most.
 const MOST_THREADS: usize = 4;
 
+/// How many threads keep every core busy.
+pub fn threads() -> usize {
+    thread::available_parallelism().map_or(1, |count| count.get().min(MOST_THREADS))
+}
+
 /// What `work` makes of each item, in the items' order. Panics when `work` does.
 pub fn in_parallel<T: Sync, R: Send>(items: &[T], work: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let threads = thread::available_parallelism().map_or(1, |count| count.get().min(MOST_THREADS));
+    let threads = threads();
     let next = AtomicUsize::new(0);
     let own = || {
         let mut made = Vec::new();

@@ -4,9 +4,12 @@
 //! damages of them, the same ones each time. Must never know how the faster parsers work.
 #![allow(clippy::panic, reason = "a panic is how a finding is told")]
 
+use std::ops::Range;
+
+use bytes::Bytes;
 use stockstream::source::kinesis::{decode, decode_by_sdk};
 use stockstream_core::plan::RecordMapping;
-use stockstream_core::tick::{TickParser, Unusable};
+use stockstream_core::tick::{TickBlock, TickParser, Unusable};
 
 /// The longest input that is of use: some records.
 pub const LONGEST: usize = 8 * 1024;
@@ -51,6 +54,52 @@ pub fn ticks(lines: &[u8]) {
             }
         }
     }
+}
+
+/// Lines that are parsed together, by a parser that has learned from the same lines: where each record stands, and what it gives,
+/// is what a line alone gives.
+pub fn blocks(lines: &[u8]) {
+    let keys = ["close", "volume", "high"].map(str::to_owned);
+    let mut learned = TickParser::new(&RecordMapping::default(), &keys);
+    for (number, record) in lines.split(|byte| *byte == b'\n').enumerate() {
+        for _ in 0..if number == 0 { 3 } else { 1 } {
+            let _ = learned.parse(record);
+        }
+    }
+    let block = TickBlock::parse(&mut learned, Bytes::copy_from_slice(lines), line_at);
+    let (mut at, mut count) = (0, 0);
+    while at < lines.len() {
+        let (place, next) = line_at(lines, at);
+        at = next;
+        if place.is_empty() {
+            continue;
+        }
+        let record = &lines[place];
+        let shown = String::from_utf8_lossy(record);
+        assert_eq!(block.data(count), record, "record {count}: {shown}");
+        let mut numbers = [0.0; 3];
+        if let Some(tick) = block.tick(count, &mut numbers) {
+            let found = (tick.ticker.to_string(), tick.event_time, tick.trade_date);
+            let mut strict = TickParser::new(&RecordMapping::default(), &keys);
+            let expected = strict.parse(record);
+            let expected =
+                expected.map(|tick| (tick.ticker.to_string(), tick.event_time, tick.trade_date));
+            assert_eq!(Ok(found), expected, "{shown}");
+            let found = numbers.map(|number| (!number.is_nan()).then(|| number.to_bits()));
+            let expected = strict.numbers().map(|number| number.map(f64::to_bits));
+            assert!(expected.eq(found), "{shown}");
+        }
+        count += 1;
+    }
+    assert_eq!(block.len(), count, "records");
+}
+
+fn line_at(text: &[u8], at: usize) -> (Range<usize>, usize) {
+    let rest = text.get(at..).unwrap_or_default();
+    let length = rest.iter().position(|byte| *byte == b'\n');
+    let length = length.unwrap_or(rest.len());
+    let cut = usize::from(length > 0 && rest[length - 1] == b'\r');
+    (at..at + length - cut, at + length + 1)
 }
 
 /// An answer of GetRecords.

@@ -40,6 +40,12 @@ fn ticks_are_read_alike_whatever_is_damaged() {
     every_damage("ticks", stockstream_fuzz::ticks);
 }
 
+/// A line of a template whose digits, texts and spaces are cut, too.
+#[test]
+fn blocks_are_read_as_lines_whatever_is_damaged() {
+    every_damage("ticks", stockstream_fuzz::blocks);
+}
+
 #[test]
 fn replies_are_read_alike_whatever_is_damaged() {
     every_damage("replies", stockstream_fuzz::replies);

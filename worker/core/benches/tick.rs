@@ -21,8 +21,8 @@ fn main() {
 const TICKS: usize = 10_000;
 const TICKERS: usize = 500;
 
-/// A minute's ticks of 500 tickers, about 150 bytes each. With `odd`, every record has a layout of its own, so that only
-/// the strict parser reads it.
+/// A minute's ticks of 500 tickers, about 150 bytes each, of one layout whose numbers are as long as they are. With `odd`, every
+/// record has a layout of its own, so that only the strict parser reads it.
 fn ticks(odd: bool) -> Vec<Bytes> {
     let tick = |number: usize| {
         let (ticker, cents) = (number * 7_919 % TICKERS, 10_000 + number * 31 % 10_000);
@@ -115,14 +115,25 @@ fn state(plan: &Arc<Plan>) -> Option<ShardState> {
     ShardState::restore(plan.clone(), &checkpoint, Monotonic(0)).ok()
 }
 
-/// The ticks as one text of lines.
-fn text() -> Bytes {
+/// The ticks as one text of lines. Their numbers are as long as they are, or of one form: then each record has the length of
+/// the others.
+fn text(form: Form) -> Bytes {
+    let lines = ticks(false).into_iter().filter(|tick| match form {
+        Form::Any => true,
+        Form::One => tick.len() == 149,
+    });
     let mut text = Vec::new();
-    for tick in ticks(false) {
+    for tick in lines.cycle().take(TICKS) {
         text.extend_from_slice(&tick);
         text.push(b'\n');
     }
     Bytes::from(text)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    One,
+    Any,
 }
 
 /// Where the line at `at` stands.
@@ -133,9 +144,9 @@ fn line_at(text: &[u8], at: usize) -> (Range<usize>, usize) {
 }
 
 /// A piece of a file, parsed ahead of its turn.
-#[divan::bench]
-fn parse_ahead(bencher: Bencher<'_, '_>) {
-    let text = text();
+#[divan::bench(args = [Form::One, Form::Any])]
+fn parse_ahead(bencher: Bencher<'_, '_>, form: Form) {
+    let text = text(form);
     let Some(mut parser) = state(&six()).map(|state| state.parser()) else {
         return;
     };
@@ -147,7 +158,7 @@ fn parse_ahead(bencher: Bencher<'_, '_>) {
 /// The same piece, counted into windows that are open already.
 #[divan::bench]
 fn count_ahead(bencher: Bencher<'_, '_>) {
-    let (text, plan) = (text(), six());
+    let (text, plan) = (text(Form::Any), six());
     let arrival = Micros(1_704_205_800_000_000);
     let records = || {
         let mut state = state(&plan)?;

@@ -5,6 +5,7 @@
 
 use crate::plan::{Aggregate, Function};
 use crate::row::Value;
+use crate::tick::BlockRun;
 use crate::tick::numbers::present;
 
 /// One aggregate, compiled: where its inputs stand among a tick's numbers and its slots in a window's state.
@@ -82,11 +83,59 @@ impl Program {
             match step.function {
                 Function::Vwap => {
                     if let Some(volume) = present(numbers[step.volume]) {
-                        own[0] += value * volume;
-                        own[1] += volume;
+                        add_weighted(own, value, volume);
                     }
                 }
                 function => add_value(function, own, value),
+            }
+        }
+    }
+
+    /// As [`Program::add`] of each tick, in their order. The windows' slots stand at their places, so many each; a figure that a
+    /// window doesn't compute is NaN in its first slot.
+    ///
+    /// Aggregate after aggregate, so that each step's way is the same for many ticks; windows' figures don't depend on one
+    /// another, and each is made of the same ticks in the same order.
+    pub(crate) fn add_run(
+        &self,
+        slots: &mut [f64],
+        stride: usize,
+        places: impl Iterator<Item = usize> + Clone,
+        ticks: &BlockRun<'_>,
+    ) {
+        for step in &self.steps {
+            let run = Run {
+                places: places.clone(),
+                stride,
+                ticks,
+                step,
+            };
+            match step.function {
+                Function::Avg => {
+                    run.add::<2>(slots, |own, value| add_value(Function::Avg, own, value))
+                }
+                Function::Sum => {
+                    run.add::<2>(slots, |own, value| add_value(Function::Sum, own, value))
+                }
+                Function::Min => {
+                    run.add::<2>(slots, |own, value| add_value(Function::Min, own, value))
+                }
+                Function::Max => {
+                    run.add::<2>(slots, |own, value| add_value(Function::Max, own, value))
+                }
+                Function::First => {
+                    run.add::<2>(slots, |own, value| add_value(Function::First, own, value))
+                }
+                Function::Last => {
+                    run.add::<2>(slots, |own, value| add_value(Function::Last, own, value))
+                }
+                Function::Count => {
+                    run.add::<1>(slots, |own, value| add_value(Function::Count, own, value))
+                }
+                Function::Stddev => {
+                    run.add::<3>(slots, |own, value| add_value(Function::Stddev, own, value))
+                }
+                Function::Vwap => run.add_weighted(slots),
             }
         }
     }
@@ -104,6 +153,46 @@ impl Program {
                 .get(step.slot..end)
                 .map(|own| figure(step.function, own))
         })
+    }
+}
+
+/// Ticks that a step is done for, and where their windows stand.
+struct Run<'a, P> {
+    places: P,
+    stride: usize,
+    ticks: &'a BlockRun<'a>,
+    step: &'a Step,
+}
+
+impl<P: Iterator<Item = usize>> Run<'_, P> {
+    /// `add` to the `N` slots of each tick's window.
+    #[inline]
+    fn add<const N: usize>(self, slots: &mut [f64], add: impl Fn(&mut [f64; N], f64)) {
+        let first = self.step.slot;
+        for (place, value) in self.places.zip(self.ticks.column(self.step.field)) {
+            let own = slots.get_mut(place * self.stride + first..);
+            let Some(own) = own.and_then(|own| own.first_chunk_mut::<N>()) else {
+                continue;
+            };
+            if !value.is_nan() && !own[0].is_nan() {
+                add(own, value);
+            }
+        }
+    }
+
+    fn add_weighted(self, slots: &mut [f64]) {
+        let first = self.step.slot;
+        let values = self.ticks.column(self.step.field);
+        let volumes = self.ticks.column(self.step.volume);
+        for ((place, value), volume) in self.places.zip(values).zip(volumes) {
+            let own = slots.get_mut(place * self.stride + first..);
+            let Some(own) = own.and_then(|own| own.first_chunk_mut::<2>()) else {
+                continue;
+            };
+            if !value.is_nan() && !volume.is_nan() && !own[0].is_nan() {
+                add_weighted(own, value, volume);
+            }
+        }
     }
 }
 
@@ -143,6 +232,13 @@ pub(crate) fn relay(slots: &[f64], from: &[Aggregate], to: &[Aggregate]) -> Vec<
     moved
 }
 
+#[inline]
+fn add_weighted(own: &mut [f64], value: f64, volume: f64) {
+    own[0] += value * volume;
+    own[1] += volume;
+}
+
+#[inline]
 fn add_value(function: Function, own: &mut [f64], value: f64) {
     let first = own[0] == 0.0;
     own[0] += 1.0;

@@ -17,7 +17,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, batch_bytes, pending_bytes};
 
 /// The newest format that this release reads and writes.
 pub const FORMAT: u16 = 2;
@@ -104,7 +104,13 @@ pub fn encode_as(checkpoint: &Checkpoint, format: u16) -> Result<Vec<u8>, CodecE
         };
         return encode_as(&older, format);
     }
-    let (mut bytes, length) = compressed(checkpoint, vec![0; PREFIX])?;
+    // Room for all of it, as if nothing was to be compressed: what isn't written costs nothing, and growing copies.
+    let outbox = checkpoint.outbox.iter().map(|batch| batch_bytes(batch));
+    let room = pending_bytes(&checkpoint.unsealed) + outbox.sum::<usize>();
+    let mut bytes = vec![0; PREFIX];
+    // Where memory may not be promised, it grows as it is needed.
+    let _ = bytes.try_reserve_exact(room);
+    let (mut bytes, length) = compressed(checkpoint, bytes)?;
     if length > MAX_BODY_BYTES {
         return Err(CodecError::Encode(format!(
             "{length} bytes, allowed are {MAX_BODY_BYTES}"

@@ -18,6 +18,7 @@ pub mod layout;
 pub mod lineage;
 pub mod member;
 pub mod mutants;
+mod narrow;
 pub mod plan;
 pub mod row;
 pub mod rows;

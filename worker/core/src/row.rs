@@ -336,6 +336,9 @@ impl PartitionPart {
     }
 }
 
+/// Bytes of rows that are hashed together, at least.
+const HASHED_AT_ONCE: usize = 4_096;
+
 /// SHA-256 over rows' content in file order, as lower-case hex. Independent of Parquet's encoding, of compression and
 /// of the release that wrote the file: two files with this digest hold the same rows.
 pub fn row_digest<'a>(columns: &[Column], rows: impl IntoIterator<Item = RowView<'a>>) -> String {
@@ -345,26 +348,35 @@ pub fn row_digest<'a>(columns: &[Column], rows: impl IntoIterator<Item = RowView
         put_text(&mut hash, &column.name);
         hash.update([column.kind as u8]);
     }
+    // A hash takes one long text quicker than many short ones.
+    let mut bytes = Vec::with_capacity(2 * HASHED_AT_ONCE);
     for row in rows {
-        hash.update(b"r");
-        put_text(&mut hash, row.ticker());
-        hash.update(row.trade_date().days().to_le_bytes());
-        hash.update(row.window_start().0.to_le_bytes());
-        hash.update(row.window_end().0.to_le_bytes());
+        let ticker = row.ticker().as_bytes();
+        bytes.push(b'r');
+        bytes.extend_from_slice(&(ticker.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(ticker);
+        bytes.extend_from_slice(&row.trade_date().days().to_le_bytes());
+        bytes.extend_from_slice(&row.window_start().0.to_le_bytes());
+        bytes.extend_from_slice(&row.window_end().0.to_le_bytes());
         for index in 0..columns.len() {
             match row.value(index) {
-                Value::Null => hash.update([0]),
+                Value::Null => bytes.push(0),
                 Value::Double(value) => {
-                    hash.update([1]);
-                    hash.update(value.to_bits().to_le_bytes());
+                    bytes.push(1);
+                    bytes.extend_from_slice(&value.to_bits().to_le_bytes());
                 }
                 Value::Long(value) => {
-                    hash.update([2]);
-                    hash.update(value.to_le_bytes());
+                    bytes.push(2);
+                    bytes.extend_from_slice(&value.to_le_bytes());
                 }
             }
         }
+        if bytes.len() >= HASHED_AT_ONCE {
+            hash.update(&bytes);
+            bytes.clear();
+        }
     }
+    hash.update(&bytes);
     hex(&hash.finalize())
 }
 

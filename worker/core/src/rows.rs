@@ -1,7 +1,8 @@
 //! Closed windows as columns: how they wait to be sealed and published, and how a checkpoint stores them.
 //!
 //! Owns that form. A row of its own takes two allocations and its fields' names in every checkpoint; as columns a
-//! hundred thousand rows are a few arrays, about 56 bytes and 9 more a figure each (with a stream's sequence numbers 216). Must never change what a row says:
+//! hundred thousand rows are a few arrays, about 20 bytes and 9 more a figure each, and 36 more in a checkpoint before it is
+//! compressed (with a stream's sequence numbers 160 more). Must never change what a row says:
 //! [`Row`] is the same thing by itself.
 
 use std::fmt;
@@ -12,6 +13,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zerocopy::{Immutable, IntoBytes};
 
+use crate::narrow::{Narrow, signed, unsigned};
 use crate::row::{Row, Value};
 use crate::sequence::SequenceNumber;
 use crate::sequence_column::SequenceColumn;
@@ -22,7 +24,8 @@ type FixedState = foldhash::fast::FixedState;
 #[allow(clippy::disallowed_types)]
 type Map<K, V> = std::collections::HashMap<K, V, FixedState>;
 
-/// A rough size in bytes of a row without its figures: what its columns take, but for long sequence numbers.
+/// A rough size in bytes of a row without its figures: what its columns take in a checkpoint before it is compressed, but for
+/// long sequence numbers.
 const ROW_BYTES: usize = 56;
 
 /// What two long sequence numbers take beside: two pointers with lengths, and two texts with counts.
@@ -38,16 +41,16 @@ pub struct Rows {
     tickers: Vec<Arc<str>>,
     index_of: Map<Arc<str>, u32>,
     /// Index into `tickers`.
-    ticker: Vec<u32>,
+    ticker: Narrow,
     /// Days since 1970-01-01.
-    trade_date: Vec<i32>,
-    start: Vec<i64>,
-    end: Vec<i64>,
-    ticks: Vec<u64>,
+    trade_date: Narrow,
+    start: Narrow,
+    end: Narrow,
+    ticks: Narrow,
     first_sequence: SequenceColumn,
     last_sequence: SequenceColumn,
     /// Where each row's figures end in `kinds` and `bits`.
-    values_end: Vec<u32>,
+    values_end: Narrow,
     kinds: Vec<u8>,
     bits: Vec<u64>,
     ticker_bytes: usize,
@@ -126,14 +129,17 @@ impl Rows {
 
     /// Adds a row whose figures don't stand in a list.
     pub(crate) fn push_with(&mut self, head: RowHead<'_>, values: impl IntoIterator<Item = Value>) {
-        if self.len() == self.ticker.capacity() {
+        // As many figures as a row has, on average: they come together.
+        let figures = self.bits.len() / self.len().max(1);
+        if self.bits.capacity() - self.bits.len() < figures {
             self.grow();
         }
         let ticker = self.index_of_ticker(head.ticker);
-        self.ticker.push(ticker);
-        self.trade_date.push(head.trade_date.days());
-        self.start.push(head.window_start.0);
-        self.end.push(head.window_end.0);
+        self.ticker.push(u64::from(ticker));
+        self.trade_date
+            .push(unsigned(i64::from(head.trade_date.days())));
+        self.start.push(unsigned(head.window_start.0));
+        self.end.push(unsigned(head.window_end.0));
         self.ticks.push(head.ticks);
         self.first_sequence.push(head.first_sequence);
         self.last_sequence.push(head.last_sequence);
@@ -142,9 +148,7 @@ impl Rows {
             self.kinds.push(kind);
             self.bits.push(bits);
         }
-        // Fits: what may wait is bounded far below.
-        let end = u32::try_from(self.kinds.len()).unwrap_or(u32::MAX);
-        self.values_end.push(end);
+        self.values_end.push(self.kinds.len() as u64);
     }
 
     /// Makes room ahead of long lists in few steps: each leaves the columns' former memory behind, and memory that isn't
@@ -154,15 +158,6 @@ impl Rows {
         if self.len() < LONG {
             return; // as lists grow anyway
         }
-        let more = 7 * self.len();
-        self.ticker.reserve_exact(more);
-        self.trade_date.reserve_exact(more);
-        self.start.reserve_exact(more);
-        self.end.reserve_exact(more);
-        self.ticks.reserve_exact(more);
-        self.first_sequence.reserve_exact(more);
-        self.last_sequence.reserve_exact(more);
-        self.values_end.reserve_exact(more);
         self.kinds.reserve_exact(7 * self.kinds.len());
         self.bits.reserve_exact(7 * self.bits.len());
     }
@@ -211,27 +206,33 @@ impl<'a> RowView<'a> {
 
     /// Where its ticker stands in [`Rows::tickers`].
     pub fn ticker_index(self) -> usize {
-        self.rows.ticker[self.index] as usize
+        // It fits: it is an index.
+        #[allow(clippy::cast_possible_truncation)]
+        let index = self.rows.ticker.get(self.index) as usize;
+        index
     }
 
     /// See [`Row::trade_date`].
     pub fn trade_date(self) -> Date {
-        Date::from_days(self.rows.trade_date[self.index])
+        // It fits: it was one.
+        #[allow(clippy::cast_possible_truncation)]
+        let days = signed(self.rows.trade_date.get(self.index)) as i32;
+        Date::from_days(days)
     }
 
     /// See [`Row::window_start`].
     pub fn window_start(self) -> Micros {
-        Micros(self.rows.start[self.index])
+        Micros(signed(self.rows.start.get(self.index)))
     }
 
     /// See [`Row::window_end`].
     pub fn window_end(self) -> Micros {
-        Micros(self.rows.end[self.index])
+        Micros(signed(self.rows.end.get(self.index)))
     }
 
     /// See [`Row::ticks`].
     pub fn ticks(self) -> u64 {
-        self.rows.ticks[self.index]
+        self.rows.ticks.get(self.index)
     }
 
     /// See [`Row::first_sequence`].
@@ -261,12 +262,11 @@ impl<'a> RowView<'a> {
     }
 
     fn values_range(self) -> std::ops::Range<usize> {
-        let ends = &self.rows.values_end;
-        let start = match self.index {
-            0 => 0,
-            index => ends[index - 1] as usize,
-        };
-        start..ends[self.index] as usize
+        // They fit: they are indexes.
+        #[allow(clippy::cast_possible_truncation)]
+        let end = |index| self.rows.values_end.get(index) as usize;
+        let start = self.index.checked_sub(1).map_or(0, end);
+        start..end(self.index)
     }
 
     fn head(self) -> RowHead<'a> {
@@ -393,7 +393,7 @@ enum Sequences {
 #[derive(Serialize)]
 #[serde(rename_all = "snake_case")]
 enum SequencesOf<'a> {
-    Short(Packed<'a, u64>),
+    Short(Wide<'a, u64>),
     Texts(&'a SequenceColumn),
 }
 
@@ -421,6 +421,16 @@ impl<T: IntoBytes + Immutable> Serialize for Packed<'_, T> {
     }
 }
 
+/// The same of numbers that are kept narrow, each as `1` makes of it.
+struct Wide<'a, T>(&'a Narrow, fn(u64) -> T);
+
+impl<T: IntoBytes + Immutable> Serialize for Wide<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let numbers: Vec<T> = self.0.iter().map(self.1).collect();
+        Packed(&numbers).serialize(serializer)
+    }
+}
+
 /// Bytes as one byte string instead of a list of numbers.
 struct ByteString(Vec<u8>);
 
@@ -445,7 +455,10 @@ impl<'de> Deserialize<'de> for ByteString {
 
 impl ByteString {
     /// The numbers; `None` when the last isn't whole.
-    fn numbers<const N: usize, T>(&self, number: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {
+    fn numbers<const N: usize, T, L: FromIterator<T>>(
+        &self,
+        number: impl Fn([u8; N]) -> T,
+    ) -> Option<L> {
         let (whole, rest) = self.0.as_chunks::<N>();
         rest.is_empty()
             .then(|| whole.iter().copied().map(number).collect())
@@ -455,7 +468,7 @@ impl ByteString {
 impl SequencesOf<'_> {
     fn new(column: &SequenceColumn) -> SequencesOf<'_> {
         match column.as_short() {
-            Some(numbers) => SequencesOf::Short(Packed(numbers)),
+            Some(numbers) => SequencesOf::Short(Wide(numbers, |number| number)),
             None => SequencesOf::Texts(column),
         }
     }
@@ -466,20 +479,13 @@ impl Sequences {
         match self {
             // Above 19 digits none is short.
             Sequences::Short(bytes) => {
-                let numbers = bytes.numbers(u64::from_le_bytes)?;
-                Some(
-                    match numbers
-                        .iter()
-                        .all(|number| *number < 10_000_000_000_000_000_000)
-                    {
-                        true => SequenceColumn::Short(numbers),
-                        false => numbers
-                            .into_iter()
-                            .map(SequenceNumber::from)
-                            .collect::<Vec<_>>()
-                            .into(),
-                    },
-                )
+                let numbers: Narrow = bytes.numbers(u64::from_le_bytes)?;
+                let is_short = |number| number < 10_000_000_000_000_000_000;
+                if numbers.iter().all(is_short) {
+                    return Some(SequenceColumn::Short(numbers));
+                }
+                let numbers = numbers.iter().map(SequenceNumber::from);
+                Some(numbers.collect::<Vec<_>>().into())
             }
             Sequences::Texts(numbers) => Some(numbers.into()),
         }
@@ -488,22 +494,27 @@ impl Sequences {
 
 impl Serialize for Rows {
     /// For people (JSON) a list of rows, else columns.
+    // What was four bytes wide before it was made narrow fits.
+    #[allow(clippy::cast_possible_truncation)]
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if serializer.is_human_readable() {
             return serializer.collect_seq(self.iter().map(RowView::to_row));
         }
-        // As they are: nothing is there twice.
+        // One after the other: no two are there twice at once.
         let mut columns = serializer.serialize_struct("Columns", 11)?;
         let tickers: Vec<&str> = self.tickers.iter().map(AsRef::as_ref).collect();
         columns.serialize_field("tickers", &tickers)?;
-        columns.serialize_field("ticker", &Packed(&self.ticker))?;
-        columns.serialize_field("trade_date", &Packed(&self.trade_date))?;
-        columns.serialize_field("start", &Packed(&self.start))?;
-        columns.serialize_field("end", &Packed(&self.end))?;
-        columns.serialize_field("ticks", &Packed(&self.ticks))?;
+        columns.serialize_field("ticker", &Wide(&self.ticker, |index| index as u32))?;
+        columns.serialize_field(
+            "trade_date",
+            &Wide(&self.trade_date, |days| signed(days) as i32),
+        )?;
+        columns.serialize_field("start", &Wide(&self.start, signed))?;
+        columns.serialize_field("end", &Wide(&self.end, signed))?;
+        columns.serialize_field("ticks", &Wide(&self.ticks, |ticks| ticks))?;
         columns.serialize_field("first_sequence", &SequencesOf::new(&self.first_sequence))?;
         columns.serialize_field("last_sequence", &SequencesOf::new(&self.last_sequence))?;
-        columns.serialize_field("values_end", &Packed(&self.values_end))?;
+        columns.serialize_field("values_end", &Wide(&self.values_end, |end| end as u32))?;
         columns.serialize_field("kinds", &Packed(&self.kinds))?;
         columns.serialize_field("bits", &Packed(&self.bits))?;
         columns.end()
@@ -547,14 +558,24 @@ impl Columns {
                 .map(|(index, ticker)| (ticker.clone(), index))
                 .collect(),
             ticker_bytes: tickers.iter().map(|ticker| ticker.len() + 64).sum(),
-            ticker: self.ticker.numbers(u32::from_le_bytes)?,
-            trade_date: self.trade_date.numbers(i32::from_le_bytes)?,
-            start: self.start.numbers(i64::from_le_bytes)?,
-            end: self.end.numbers(i64::from_le_bytes)?,
+            ticker: self
+                .ticker
+                .numbers(|bytes| u64::from(u32::from_le_bytes(bytes)))?,
+            trade_date: self
+                .trade_date
+                .numbers(|bytes| unsigned(i64::from(i32::from_le_bytes(bytes))))?,
+            start: self
+                .start
+                .numbers(|bytes| unsigned(i64::from_le_bytes(bytes)))?,
+            end: self
+                .end
+                .numbers(|bytes| unsigned(i64::from_le_bytes(bytes)))?,
             ticks: self.ticks.numbers(u64::from_le_bytes)?,
             first_sequence: self.first_sequence.column()?,
             last_sequence: self.last_sequence.column()?,
-            values_end: self.values_end.numbers(u32::from_le_bytes)?,
+            values_end: self
+                .values_end
+                .numbers(|bytes| u64::from(u32::from_le_bytes(bytes)))?,
             kinds: self.kinds.0,
             bits: self.bits.numbers(u64::from_le_bytes)?,
             tickers,
@@ -568,15 +589,15 @@ impl Columns {
             rows.last_sequence.len(),
             rows.values_end.len(),
         ];
-        let known = |index: &u32| (*index as usize) < rows.tickers.len();
-        let values = rows.values_end.last().map_or(0, |end| *end as usize);
+        let known = |index: u64| index < rows.tickers.len() as u64;
+        let values = rows.values_end.last().unwrap_or(0);
         // A ticker twice would be two partitions of one name.
         let sound = rows.index_of.len() == rows.tickers.len()
             && lengths.iter().all(|length| *length == rows.len())
             && rows.ticker.iter().all(known)
-            && rows.values_end.is_sorted()
-            && rows.kinds.len() == values
-            && rows.bits.len() == values
+            && rows.values_end.iter().is_sorted()
+            && rows.kinds.len() as u64 == values
+            && rows.bits.len() as u64 == values
             && rows.kinds.iter().all(|kind| *kind <= LONG);
         sound.then_some(rows)
     }

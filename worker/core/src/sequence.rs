@@ -59,6 +59,11 @@ impl SequenceNumber {
 }
 
 impl SequenceNumber {
+    #[cold]
+    fn long(number: u64) -> Self {
+        Self(Repr::Long(Arc::from(number.to_string())))
+    }
+
     /// The number, when it has at most 19 digits.
     pub(crate) fn as_short(&self) -> Option<u64> {
         match self.0 {
@@ -69,12 +74,12 @@ impl SequenceNumber {
 }
 
 impl From<u64> for SequenceNumber {
+    #[inline]
     fn from(number: u64) -> Self {
         if number < 10_000_000_000_000_000_000 {
-            Self(Repr::Short(number))
-        } else {
-            Self(Repr::Long(Arc::from(number.to_string())))
+            return Self(Repr::Short(number));
         }
+        Self::long(number)
     }
 }
 

@@ -1,21 +1,22 @@
 //! Sequence numbers of many rows.
 //!
-//! Owns that form: those of files are counts and take eight bytes each, those of streams are shared texts.
+//! Owns that form: those of files are counts and take two to eight bytes each, those of streams are shared texts.
 
+use crate::narrow::Narrow;
 use crate::sequence::SequenceNumber;
 
 /// A list of sequence numbers.
 #[derive(Clone, Debug)]
 pub(crate) enum SequenceColumn {
     /// All of them are short.
-    Short(Vec<u64>),
+    Short(Narrow),
     /// Some may be.
     Any(Vec<SequenceNumber>),
 }
 
 impl Default for SequenceColumn {
     fn default() -> Self {
-        SequenceColumn::Short(Vec::new())
+        SequenceColumn::Short(Narrow::default())
     }
 }
 
@@ -31,7 +32,7 @@ impl SequenceColumn {
         match (&mut *self, number.as_short()) {
             (SequenceColumn::Short(numbers), Some(number)) => numbers.push(number),
             (SequenceColumn::Short(numbers), None) => {
-                let mut all: Vec<_> = numbers.iter().copied().map(SequenceNumber::from).collect();
+                let mut all: Vec<_> = numbers.iter().map(SequenceNumber::from).collect();
                 all.push(number);
                 *self = SequenceColumn::Any(all);
             }
@@ -42,20 +43,13 @@ impl SequenceColumn {
     /// The number at `index`, which is known to be there.
     pub(crate) fn at(&self, index: usize) -> SequenceNumber {
         match self {
-            SequenceColumn::Short(numbers) => SequenceNumber::from(numbers[index]),
+            SequenceColumn::Short(numbers) => SequenceNumber::from(numbers.get(index)),
             SequenceColumn::Any(numbers) => numbers[index].clone(),
         }
     }
 
-    pub(crate) fn reserve_exact(&mut self, more: usize) {
-        match self {
-            SequenceColumn::Short(numbers) => numbers.reserve_exact(more),
-            SequenceColumn::Any(numbers) => numbers.reserve_exact(more),
-        }
-    }
-
     /// The numbers when all are short.
-    pub(crate) fn as_short(&self) -> Option<&[u64]> {
+    pub(crate) fn as_short(&self) -> Option<&Narrow> {
         match self {
             SequenceColumn::Short(numbers) => Some(numbers),
             SequenceColumn::Any(_) => None,

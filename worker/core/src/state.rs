@@ -24,9 +24,10 @@ use crate::sequence::{Position, SequenceNumber};
 use crate::tick::{Tick, TickBlock, TickParser, Unusable};
 use crate::time::{Micros, Monotonic};
 use crate::watermark::Watermark;
-use crate::window::{Known, TickerView, WindowTable, number_keys};
+use crate::window::{Counting, Known, TickerView, WindowTable, number_keys};
 use fate::Place;
 pub use fate::{Applied, Fates, RecordMeta};
+use parsed::KnownTickers;
 pub use parsed::ParsedRecords;
 
 /// A shard's state.
@@ -45,6 +46,9 @@ struct Fold {
     read_through: Option<Micros>,
     watermark: Watermark,
     table: WindowTable,
+    /// Ticks that are being counted together.
+    run: Vec<Counting>,
+    known: KnownTickers,
     unsealed: Pending,
     unsealed_bytes: usize,
     counters: Counters,
@@ -89,6 +93,8 @@ impl ShardState {
                 read_through: checkpoint.read_through,
                 watermark: Watermark::restore(checkpoint.watermark, checkpoint.floors.clone(), now),
                 table: WindowTable::restore(plan.clone(), generations, checkpoint),
+                run: Vec::new(),
+                known: KnownTickers::default(),
                 unsealed_bytes: pending_bytes(&checkpoint.unsealed),
                 unsealed: checkpoint.unsealed.clone(),
                 counters: checkpoint.counters.clone(),

@@ -14,8 +14,8 @@ use crate::plan::{Function, Plan};
 use crate::row::{DeadReason, Row};
 use crate::rows::{RowHead, Rows};
 use crate::sequence::SequenceNumber;
-use crate::tick::numbers::present;
-use crate::tick::{BlockTick, Tick, Unusable};
+use crate::tick::numbers::{ABSENT, present};
+use crate::tick::{BlockRun, Tick, Unusable};
 use crate::time::{Date, Micros};
 
 type FixedState = foldhash::fast::FixedState;
@@ -33,22 +33,32 @@ const NEVER: Micros = Micros(i64::MAX);
 struct Ticker {
     name: Arc<str>,
     hash: u128,
-    close: Option<f64>,
-    /// Event time of the tick that gave the close; of the newest one while none had any.
-    newest: Micros,
-    /// The newest of its open windows, if any: its end, and where it stands.
-    newest_open: Option<(Micros, u32)>,
     /// Its open windows by their end, and where they stand.
     open: Vec<(Micros, u32)>,
     /// Ids of its open windows.
     ids: Set<Arc<str>>,
-    /// Ticks counted since the shard was taken; for display.
-    ticks: u64,
     /// Late ticks since the shard was taken; for display.
     late: u64,
     /// The end of the newest window that closed since the shard was taken, and where it stands; for display.
     closed: Option<(Micros, u32)>,
 }
+
+/// What each tick of a ticker looks at and changes, together.
+#[derive(Clone, Copy, Debug)]
+struct Pulse {
+    /// The newest of its open windows: its end, and where it stands. [`CLOSED`] without one.
+    newest_end: Micros,
+    newest_place: u32,
+    /// [`ABSENT`] while no tick had any.
+    close: f64,
+    /// Event time of the tick that gave the close; of the newest one while none had any.
+    newest: Micros,
+    /// Ticks counted since the shard was taken; for display.
+    ticks: u64,
+}
+
+/// No window ends then.
+const CLOSED: Micros = Micros(i64::MIN);
 
 /// What is shown of a ticker. Counts and the closed row begin with the take.
 #[derive(Debug)]
@@ -71,12 +81,40 @@ pub struct TickerView<'a> {
 struct Window {
     start: Micros,
     trade_date: Date,
-    dated: bool,
-    ticks: u64,
-    slots: Vec<f64>,
+    /// How many of its slots it computes.
+    slots: usize,
     first_sequence: SequenceNumber,
-    last_sequence: SequenceNumber,
+    /// The last one that isn't short.
+    last_long: SequenceNumber,
     ids: Vec<Arc<str>>,
+}
+
+impl Window {
+    fn last_sequence(&self, tally: &Tally) -> SequenceNumber {
+        match tally.last {
+            LONG => self.last_long.clone(),
+            last => SequenceNumber::from(last),
+        }
+    }
+}
+
+/// What each tick of a window changes, beside its slots.
+#[derive(Clone, Debug)]
+struct Tally {
+    ticks: u64,
+    /// The last tick's sequence number, when it is short. Else [`LONG`], and the window has it.
+    last: u64,
+    dated: bool,
+}
+
+/// No sequence number is so: a count of ticks doesn't come this far.
+const LONG: u64 = u64::MAX;
+
+/// A tick of a run that is counted: its ticker, and where its window stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counting {
+    index: u32,
+    place: u32,
 }
 
 /// A ticker as the table knows it: its index when it is known, and its key's hash.
@@ -103,11 +141,18 @@ pub struct WindowTable {
     /// Where the close stands among a tick's numbers.
     close_index: usize,
     tickers: Vec<Ticker>,
+    /// Of each ticker.
+    pulses: Vec<Pulse>,
     by_name: Map<Arc<str>, u32>,
     /// Each ticker's place in the order of their names, while [`WindowTable::rank`] has seen them all.
     ranks: Vec<u32>,
     /// Open windows and the newest closed one of each ticker.
     windows: Vec<Window>,
+    /// Of each window.
+    tallies: Vec<Tally>,
+    /// So many of each window. A figure that it doesn't compute has NaN first.
+    slots: Vec<f64>,
+    stride: usize,
     /// Places there that nobody needs any more.
     free: Vec<u32>,
     /// The tickers that have an open window with this end.
@@ -126,12 +171,18 @@ impl WindowTable {
         let keys = number_keys(&plan, &generations);
         let index_of = |key: &str| keys.iter().position(|own| own == key).unwrap_or(0);
         let aggregates = generation::newest(&generations);
+        let program = Program::new(aggregates, &plan.record.volume, index_of);
+        let restored = checkpoint.windows.iter().map(|window| window.slots.len());
         let mut table = WindowTable {
-            program: Program::new(aggregates, &plan.record.volume, index_of),
+            stride: restored.chain([program.slots()]).max().unwrap_or(0),
+            program,
             close_index: index_of(&plan.record.close),
             plan,
             generations,
             tickers: Vec::new(),
+            pulses: Vec::new(),
+            tallies: Vec::new(),
+            slots: Vec::new(),
             by_name: Map::default(),
             ranks: Vec::new(),
             windows: Vec::new(),
@@ -144,9 +195,9 @@ impl WindowTable {
         };
         for latest in &checkpoint.latest {
             let index = table.add_ticker(&latest.ticker, key_hash(&latest.ticker));
-            let ticker = &mut table.tickers[index as usize];
-            ticker.close = latest.close;
-            ticker.newest = latest.event_time;
+            let pulse = &mut table.pulses[index as usize];
+            pulse.close = latest.close.unwrap_or(ABSENT);
+            pulse.newest = latest.event_time;
         }
         for window in &checkpoint.windows {
             table.restore_window(window);
@@ -163,31 +214,57 @@ impl WindowTable {
         let ticker = &mut self.tickers[index as usize];
         ticker.ids.extend(window.ids.iter().cloned());
         let end = window.start.plus(self.plan.window_size);
-        let place = self.put(Window {
-            start: window.start,
-            trade_date: window.trade_date,
-            dated: window.dated,
+        let tally = Tally {
             ticks: window.ticks,
-            slots: window.slots.clone(),
-            first_sequence: window.first_sequence.clone(),
-            last_sequence: window.last_sequence.clone(),
-            ids: window.ids.clone(),
-        });
+            last: window.last_sequence.as_short().unwrap_or(LONG),
+            dated: window.dated,
+        };
+        let place = self.put(
+            Window {
+                start: window.start,
+                trade_date: window.trade_date,
+                slots: window.slots.len(),
+                first_sequence: window.first_sequence.clone(),
+                last_long: window.last_sequence.clone(),
+                ids: window.ids.clone(),
+            },
+            tally,
+        );
+        self.slots_mut(place)[..window.slots.len()].copy_from_slice(&window.slots);
         self.note_open(index, end, place);
     }
 
-    /// Keeps a window; its place.
-    fn put(&mut self, window: Window) -> u32 {
-        match self.free.pop() {
+    /// Keeps a window that computes nothing yet; its place.
+    fn put(&mut self, window: Window, tally: Tally) -> u32 {
+        let own = window.slots;
+        let place = match self.free.pop() {
             Some(place) => {
                 self.windows[place as usize] = window;
+                self.tallies[place as usize] = tally;
                 place
             }
             None => {
                 self.windows.push(window);
+                self.tallies.push(tally);
+                self.slots.resize(self.windows.len() * self.stride, 0.0);
                 narrow(self.windows.len() - 1)
             }
-        }
+        };
+        let (computed, others) = self.slots_mut(place).split_at_mut(own);
+        computed.fill(0.0);
+        others.fill(f64::NAN);
+        place
+    }
+
+    fn slots_mut(&mut self, place: u32) -> &mut [f64] {
+        let begin = place as usize * self.stride;
+        &mut self.slots[begin..begin + self.stride]
+    }
+
+    /// The slots that a window computes.
+    fn slots_of(&self, place: u32) -> &[f64] {
+        let begin = place as usize * self.stride;
+        &self.slots[begin..begin + self.windows[place as usize].slots]
     }
 
     fn note_open(&mut self, index: u32, end: Micros, place: u32) {
@@ -197,7 +274,20 @@ impl WindowTable {
         let ticker = &mut self.tickers[index as usize];
         let at = ticker.open.partition_point(|(other, _)| *other < end);
         ticker.open.insert(at, (end, place));
-        ticker.newest_open = ticker.open.last().copied();
+        self.pulses[index as usize].note_newest(ticker);
+    }
+
+    /// Where a ticker's open window with this end stands.
+    #[inline]
+    fn open_at(&self, index: u32, end: Micros) -> Option<u32> {
+        // Most ticks belong to the newest.
+        let pulse = self.pulses.get(index as usize)?;
+        if pulse.newest_end == end {
+            return Some(pulse.newest_place);
+        }
+        let open = &self.tickers[index as usize].open;
+        let at = open.binary_search_by_key(&end, |(end, _)| *end).ok()?;
+        Some(open[at].1)
     }
 
     /// What the table knows of a ticker.
@@ -276,7 +366,7 @@ impl WindowTable {
     fn opens_window(&self, known: Known, end: Micros) -> bool {
         known
             .index
-            .is_none_or(|index| self.tickers[index as usize].open_at(end).is_none())
+            .is_none_or(|index| self.open_at(index, end).is_none())
     }
 
     /// Counts a tick into its window, which ends at `end` and is opened if need be.
@@ -292,7 +382,7 @@ impl WindowTable {
             Some(index) => index,
             None => self.add_ticker(&Arc::from(tick.ticker.as_ref()), known.hash),
         };
-        let place = match self.tickers[index as usize].open_at(end) {
+        let place = match self.open_at(index, end) {
             Some(place) => place,
             None => self.open_window(index, end, tick.event_time, sequence),
         };
@@ -312,30 +402,45 @@ impl WindowTable {
         }
     }
 
-    /// As [`WindowTable::count`], of a tick without an id. The ticker at `index` is known, and its window fits into the
-    /// shard's bounds, or false is answered and nothing done.
-    pub(crate) fn count_parsed(
+    /// Where a tick of a run is to be counted ([`WindowTable::count_run`]): its window, which ends at `end`, is opened if need
+    /// be. `None` when it doesn't fit into the shard's bounds. The tick has no id, and the ticker at `index` is known.
+    #[inline]
+    pub(crate) fn place_in_run(
         &mut self,
         sequence: u64,
-        tick: &BlockTick<'_>,
+        event_time: Micros,
         index: u32,
         end: Micros,
-    ) -> bool {
-        let sequence = SequenceNumber::from(sequence);
-        let place = match self.tickers[index as usize].open_at(end) {
+    ) -> Option<Counting> {
+        let place = match self.open_at(index, end) {
             Some(place) => place,
-            None if self.open >= self.plan.limits.open_windows => return false,
-            None => self.open_window(index, end, tick.event_time, &sequence),
+            None if self.open >= self.plan.limits.open_windows => return None,
+            None => self.open_window(index, end, event_time, &SequenceNumber::from(sequence)),
         };
-        self.add(
-            place,
-            index,
-            &sequence,
-            tick.event_time,
-            tick.trade_date,
-            tick.numbers,
-        );
-        true
+        Some(Counting { index, place })
+    }
+
+    /// As [`WindowTable::count`] of each, in their order, of ticks whose windows are open. The first has this sequence number,
+    /// and the others follow.
+    ///
+    /// Figure after figure: what each window's figure is made of, and in which order, stays the same.
+    pub(crate) fn count_run(&mut self, run: &[Counting], first: u64, ticks: &BlockRun<'_>) {
+        let places = run.iter().map(|counting| counting.place as usize);
+        self.program
+            .add_run(&mut self.slots, self.stride, places, ticks);
+        let ticks = ticks.iter().zip(first..).zip(run);
+        for ((tick, sequence), Counting { index, place }) in ticks {
+            let tally = &mut self.tallies[*place as usize];
+            tally.ticks += 1;
+            tally.last = sequence;
+            if let (false, Some(date)) = (tally.dated, tick.trade_date) {
+                self.windows[*place as usize].trade_date = date;
+                tally.dated = true;
+            }
+            let pulse = &mut self.pulses[*index as usize];
+            pulse.ticks += 1;
+            pulse.note_latest(tick.event_time, tick.numbers[self.close_index]);
+        }
     }
 
     fn open_window(
@@ -347,27 +452,20 @@ impl WindowTable {
     ) -> u32 {
         let start = end.minus(self.plan.window_size);
         let generation = generation::at(&self.generations, start);
-        let slots = self.program.slots_of_first(generation.len());
-        // The room of one that is free, if there is one.
-        let free = self
-            .free
-            .last()
-            .map(|place| &mut self.windows[*place as usize]);
-        let mut room = free
-            .map(|window| std::mem::take(&mut window.slots))
-            .unwrap_or_default();
-        room.clear();
-        room.resize(slots, 0.0);
-        let place = self.put(Window {
+        let window = Window {
             start,
             trade_date: event_time.date(),
-            dated: false,
-            ticks: 0,
-            slots: room,
+            slots: self.program.slots_of_first(generation.len()),
             first_sequence: sequence.clone(),
-            last_sequence: sequence.clone(),
+            last_long: sequence.clone(),
             ids: Vec::new(),
-        });
+        };
+        let tally = Tally {
+            ticks: 0,
+            last: sequence.as_short().unwrap_or(LONG),
+            dated: false,
+        };
+        let place = self.put(window, tally);
         self.note_open(index, end, place);
         place
     }
@@ -381,17 +479,23 @@ impl WindowTable {
         trade_date: Option<Date>,
         numbers: &[f64],
     ) {
-        let window = &mut self.windows[place as usize];
-        if let (false, Some(date)) = (window.dated, trade_date) {
-            window.trade_date = date;
-            window.dated = true;
+        let tally = &mut self.tallies[place as usize];
+        if let (false, Some(date)) = (tally.dated, trade_date) {
+            self.windows[place as usize].trade_date = date;
+            tally.dated = true;
         }
-        window.ticks += 1;
-        window.last_sequence.clone_from(sequence);
-        self.program.add(&mut window.slots, numbers);
-        let ticker = &mut self.tickers[index as usize];
-        ticker.ticks += 1;
-        ticker.note_latest(event_time, present(numbers[self.close_index]));
+        tally.ticks += 1;
+        tally.last = sequence.as_short().unwrap_or(LONG);
+        if tally.last == LONG {
+            self.windows[place as usize].last_long.clone_from(sequence);
+        }
+        let begin = place as usize * self.stride;
+        let own = self.windows[place as usize].slots;
+        self.program
+            .add(&mut self.slots[begin..begin + own], numbers);
+        let pulse = &mut self.pulses[index as usize];
+        pulse.ticks += 1;
+        pulse.note_latest(event_time, numbers[self.close_index]);
     }
 
     /// Counts a late tick of a known ticker, for display.
@@ -449,34 +553,36 @@ impl WindowTable {
             return; // never: it is listed under this end
         };
         let (_, place) = ticker.open.remove(at);
-        ticker.newest_open = ticker.open.last().copied();
+        self.pulses[index as usize].note_newest(ticker);
         let window = &mut self.windows[place as usize];
         self.ids -= window.ids.len();
         for id in std::mem::take(&mut window.ids) {
             ticker.ids.remove(&id);
         }
+        let tally = &self.tallies[place as usize];
         let head = RowHead {
             ticker: &ticker.name,
             trade_date: window.trade_date,
             window_start: window.start,
             window_end: end,
-            ticks: window.ticks,
+            ticks: tally.ticks,
             first_sequence: window.first_sequence.clone(),
-            last_sequence: window.last_sequence.clone(),
+            last_sequence: window.last_sequence(tally),
         };
-        rows.push_with(head, self.program.figures(&window.slots));
+        let begin = place as usize * self.stride;
+        let slots = &self.slots[begin..begin + window.slots];
+        rows.push_with(head, self.program.figures(slots));
         if let Some((_, former)) = ticker.closed.replace((end, place)) {
             self.free.push(former);
         }
     }
 
     /// The open windows, oldest first: each with its ticker and end.
-    fn open_ones(&self) -> impl Iterator<Item = (Micros, &Ticker, &Window)> {
+    fn open_ones(&self) -> impl Iterator<Item = (Micros, &Ticker, u32)> {
         self.by_end.iter().flat_map(move |(end, tickers)| {
             tickers.iter().filter_map(move |index| {
-                let ticker = &self.tickers[*index as usize];
-                let place = ticker.open_at(*end)?;
-                Some((*end, ticker, &self.windows[place as usize]))
+                let place = self.open_at(*index, *end)?;
+                Some((*end, &self.tickers[*index as usize], place))
             })
         })
     }
@@ -499,16 +605,19 @@ impl WindowTable {
     /// Open windows as a checkpoint holds them, by (start, ticker).
     pub fn open_windows(&self) -> Vec<OpenWindow> {
         let mut open: Vec<OpenWindow> = Vec::with_capacity(self.open);
-        open.extend(self.open_ones().map(|(_, ticker, window)| OpenWindow {
-            ticker: ticker.name.clone(),
-            start: window.start,
-            trade_date: window.trade_date,
-            dated: window.dated,
-            ticks: window.ticks,
-            slots: window.slots.clone(),
-            first_sequence: window.first_sequence.clone(),
-            last_sequence: window.last_sequence.clone(),
-            ids: window.ids.clone(),
+        open.extend(self.open_ones().map(|(_, ticker, place)| {
+            let (window, tally) = (&self.windows[place as usize], &self.tallies[place as usize]);
+            OpenWindow {
+                ticker: ticker.name.clone(),
+                start: window.start,
+                trade_date: window.trade_date,
+                dated: tally.dated,
+                ticks: tally.ticks,
+                slots: self.slots_of(place).to_vec(),
+                first_sequence: window.first_sequence.clone(),
+                last_sequence: window.last_sequence(tally),
+                ids: window.ids.clone(),
+            }
         }));
         for same in open.chunk_by_mut(|a, b| a.start == b.start) {
             same.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
@@ -521,10 +630,11 @@ impl WindowTable {
         let mut latest: Vec<Latest> = self
             .tickers
             .iter()
-            .map(|ticker| Latest {
+            .zip(&self.pulses)
+            .map(|(ticker, pulse)| Latest {
                 ticker: ticker.name.clone(),
-                close: ticker.close,
-                event_time: ticker.newest,
+                close: present(pulse.close),
+                event_time: pulse.newest,
             })
             .collect();
         latest.sort_unstable_by(|a, b| a.ticker.cmp(&b.ticker));
@@ -533,14 +643,15 @@ impl WindowTable {
 
     /// What is shown of each ticker, in no particular order.
     pub fn tickers(&self) -> impl ExactSizeIterator<Item = TickerView<'_>> {
-        self.tickers.iter().map(|ticker| TickerView {
+        let tickers = self.tickers.iter().zip(&self.pulses);
+        tickers.map(|(ticker, pulse)| TickerView {
             name: &ticker.name,
-            close: ticker.close,
-            newest: (ticker.newest.0 != i64::MIN).then_some(ticker.newest),
+            close: present(pulse.close),
+            newest: (pulse.newest.0 != i64::MIN).then_some(pulse.newest),
             closed: ticker
                 .closed
-                .map(|(end, place)| self.row(ticker, end, &self.windows[place as usize])),
-            ticks: ticker.ticks,
+                .map(|(end, place)| self.row(ticker, end, place)),
+            ticks: pulse.ticks,
             late: ticker.late,
         })
     }
@@ -549,20 +660,21 @@ impl WindowTable {
     pub fn provisional(&self) -> BTreeMap<Arc<str>, Row> {
         // A ticker's later windows come later.
         self.open_ones()
-            .map(|(end, ticker, window)| (ticker.name.clone(), self.row(ticker, end, window)))
+            .map(|(end, ticker, place)| (ticker.name.clone(), self.row(ticker, end, place)))
             .collect()
     }
 
-    fn row(&self, ticker: &Ticker, end: Micros, window: &Window) -> Row {
+    fn row(&self, ticker: &Ticker, end: Micros, place: u32) -> Row {
+        let (window, tally) = (&self.windows[place as usize], &self.tallies[place as usize]);
         Row {
             ticker: ticker.name.clone(),
             trade_date: window.trade_date,
             window_start: window.start,
             window_end: end,
-            values: self.program.finish(&window.slots),
-            ticks: window.ticks,
+            values: self.program.finish(self.slots_of(place)),
+            ticks: tally.ticks,
             first_sequence: window.first_sequence.clone(),
-            last_sequence: window.last_sequence.clone(),
+            last_sequence: window.last_sequence(tally),
         }
     }
 
@@ -572,14 +684,17 @@ impl WindowTable {
         self.tickers.push(Ticker {
             name: name.clone(),
             hash,
-            close: None,
-            newest: Micros(i64::MIN),
-            newest_open: None,
             open: Vec::new(),
             ids: Set::default(),
-            ticks: 0,
             late: 0,
             closed: None,
+        });
+        self.pulses.push(Pulse {
+            newest_end: CLOSED,
+            newest_place: 0,
+            close: ABSENT,
+            newest: Micros(i64::MIN),
+            ticks: 0,
         });
         index
     }
@@ -590,25 +705,19 @@ fn narrow(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-impl Ticker {
-    /// Where its open window with this end stands.
-    fn open_at(&self, end: Micros) -> Option<u32> {
-        // Most ticks belong to the newest.
-        match self.newest_open {
-            Some((newest, place)) if newest == end => Some(place),
-            _ => {
-                let at = self.open.binary_search_by_key(&end, |(end, _)| *end).ok()?;
-                Some(self.open[at].1)
-            }
-        }
+impl Pulse {
+    /// Takes note of the newest of the ticker's open windows.
+    fn note_newest(&mut self, ticker: &Ticker) {
+        (self.newest_end, self.newest_place) = ticker.open.last().copied().unwrap_or((CLOSED, 0));
     }
 
     /// The close of the highest event time counts; of equals, the later one. Ticks without a close count only until one
     /// comes, so that the close and the event time always belong together.
-    fn note_latest(&mut self, event_time: Micros, close: Option<f64>) {
-        let newer = match (close, self.close) {
-            (None, Some(_)) => false,
-            (Some(_), None) => true,
+    #[inline]
+    fn note_latest(&mut self, event_time: Micros, close: f64) {
+        let newer = match (close.is_nan(), self.close.is_nan()) {
+            (true, false) => false,
+            (false, true) => true,
             _ => event_time >= self.newest,
         };
         if newer {

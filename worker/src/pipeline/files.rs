@@ -57,6 +57,7 @@ impl FilesPipeline {
         inputs: files::Stores,
         host: &Host,
     ) -> Result<Self, PipelineError> {
+        stockstream_allocator::give_back_at_once();
         let settings = Arc::new(Settings::of(pipeline));
         let state_id = claim_stores(pipeline, &settings, &stores).await?;
         let incarnation = list.incarnation();

@@ -26,7 +26,9 @@ pub fn late_parquet(
         ticks.iter().map(|tick| tick.sequence.clone()),
         ticks.len() as u64,
     );
-    let texts = |text: &dyn Fn(&LateTick) -> String| Data::Texts(ticks.iter().map(text).collect());
+    let texts = |text: &dyn Fn(&LateTick) -> String| {
+        Data::Texts(ticks.iter().map(|tick| Bytes::from(text(tick))).collect())
+    };
     let times = |time: fn(&LateTick) -> i64| Data::Timestamps(ticks.iter().map(time).collect());
     let sub_sequences = ticks.iter().map(|tick| tick.sub_sequence.map(i64::from));
     let data = [

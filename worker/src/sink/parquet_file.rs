@@ -15,7 +15,7 @@ use parquet::data_type::{ByteArray, ByteArrayType, DoubleType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
-use parquet::schema::types::{Type, TypePtr};
+use parquet::schema::types::{ColumnPath, Type, TypePtr};
 
 use super::provenance::Provenance;
 use super::zstd_pages;
@@ -79,8 +79,8 @@ pub enum EncodeError {
 pub(super) enum Data {
     /// Microseconds since the epoch, UTC, required.
     Timestamps(Vec<i64>),
-    /// Required.
-    Texts(Vec<String>),
+    /// Required. Few differ from each other.
+    Texts(Vec<Bytes>),
     /// Required.
     Binaries(Vec<Bytes>),
     /// Nullable.
@@ -123,6 +123,15 @@ impl NamedData {
             .with_repetition(repetition)
             .build()?;
         Ok(Arc::new(field))
+    }
+
+    /// True when few values differ, so that a dictionary makes the file smaller. Instants and doubles of one file hardly repeat:
+    /// a dictionary of them was longer than they are, and took a third of the time of writing small files.
+    fn repeats(&self) -> bool {
+        match &self.data {
+            Data::Texts(_) | Data::Binaries(_) | Data::Longs(_) => true,
+            Data::Timestamps(_) | Data::Doubles(_) => false,
+        }
     }
 
     fn len(&self) -> usize {
@@ -175,14 +184,18 @@ fn encode_by(
             .build()?,
     );
     let properties = |codec| {
-        let properties = WriterProperties::builder()
+        let mut properties = WriterProperties::builder()
             .set_compression(codec)
+            .set_dictionary_enabled(false)
             // Files are small: statistics of the column chunks say all that those of pages would.
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true)
-            .set_key_value_metadata(Some(provenance.to_metadata()))
-            .build();
-        Arc::new(properties)
+            .set_key_value_metadata(Some(provenance.to_metadata()));
+        for column in columns.iter().filter(|column| column.repeats()) {
+            let path = ColumnPath::from(column.name.as_str());
+            properties = properties.set_column_dictionary_enabled(path, true);
+        }
+        Arc::new(properties.build())
     };
     let plain = properties(Codec::UNCOMPRESSED);
     let mut writer =
@@ -233,10 +246,8 @@ fn write_values(
             )?;
         }
         Data::Texts(values) => {
-            let values: Vec<ByteArray> = values[rows]
-                .iter()
-                .map(|text| ByteArray::from(text.as_str()))
-                .collect();
+            let values: Vec<ByteArray> =
+                values[rows].iter().cloned().map(ByteArray::from).collect();
             get_typed_column_writer_mut::<ByteArrayType>(writer)
                 .write_batch(&values, None, None)?;
         }
@@ -300,7 +311,9 @@ mod tests {
         );
         for rows in [0u32, 1, 390, 30_000] {
             let every = |n: u32| move |row: u32| (!row.is_multiple_of(n)).then_some(row);
-            let texts = (0..rows).map(|row| format!("T{}", row % 7)).collect();
+            let texts = (0..rows)
+                .map(|row| Bytes::from(format!("T{}", row % 7)))
+                .collect();
             let columns = [
                 NamedData::new("at", Data::Timestamps((0..i64::from(rows)).collect())),
                 NamedData::new("text", Data::Texts(texts)),

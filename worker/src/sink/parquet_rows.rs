@@ -43,17 +43,36 @@ pub fn rows_parquet(
     }
     for column in [PartitionColumn::Ticker, PartitionColumn::TradeDate] {
         if !partition_by.contains(&column) {
-            let text = |row: RowView<'_>| match column {
-                PartitionColumn::Ticker => row.ticker().to_string(),
-                PartitionColumn::TradeDate => row.trade_date().to_string(),
+            let texts = match column {
+                PartitionColumn::Ticker => {
+                    texts(rows, RowView::ticker_index, |row| row.ticker().to_string())
+                }
+                PartitionColumn::TradeDate => texts(rows, RowView::trade_date, |row| {
+                    row.trade_date().to_string()
+                }),
             };
-            data.push(NamedData::new(
-                column.name(),
-                Data::Texts(rows.iter().map(text).collect()),
-            ));
+            data.push(NamedData::new(column.name(), Data::Texts(texts)));
         }
     }
     encode(&data, &provenance, compression)
+}
+
+/// A text of each row. It is made anew where its key is another than in the row before.
+fn texts<'a, K: PartialEq>(
+    rows: &PartitionRows<'a>,
+    key: impl Fn(RowView<'a>) -> K,
+    text: impl Fn(RowView<'a>) -> String,
+) -> Vec<Bytes> {
+    let mut last: Option<(K, Bytes)> = None;
+    let mut text_of = |row: RowView<'a>| match &last {
+        Some((known, text)) if *known == key(row) => text.clone(),
+        _ => {
+            let text = Bytes::from(text(row));
+            last = Some((key(row), text.clone()));
+            text
+        }
+    };
+    rows.iter().map(&mut text_of).collect()
 }
 
 fn figures(column: &Column, index: usize, rows: &PartitionRows<'_>) -> Result<Data, EncodeError> {

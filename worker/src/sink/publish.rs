@@ -4,7 +4,9 @@
 //! or deleted, here or anywhere under the output path.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +22,7 @@ use super::late::late_parquet;
 use super::parquet_file::{Compression, EncodeError};
 use super::parquet_rows::rows_parquet;
 use super::provenance::{Provenance, digest_of};
-use crate::parallel::in_parallel;
+use crate::parallel;
 use crate::storage::{CreateOptions, Created, Store, StoreError};
 
 /// Files written at the same time.
@@ -30,7 +32,10 @@ const CONCURRENCY: usize = 16;
 const MANY: usize = 16;
 
 /// Files that are made together: each takes a file handle, of which a process may have 1,024.
-const MANY_AT_ONCE: usize = 256;
+const MANY_AT_ONCE: usize = 128;
+
+/// Files that are encoded and wait to be made.
+const ENCODED_AHEAD: usize = 64;
 
 /// For all of them. A disk that takes longer is left to the way that tries each file by itself, with a deadline.
 const MANY_WITHIN: Duration = Duration::from_secs(30);
@@ -199,48 +204,90 @@ async fn publish_many(
         if partitions.len() < MANY {
             return Vec::new();
         }
-        let mut files = Vec::with_capacity(partitions.len());
-        for some in partitions.chunks(MANY_AT_ONCE) {
-            if given_up.load(Ordering::SeqCst) {
-                break;
-            }
-            let made = make_many(some, &batch.columns, &name, &output, compression, &given_up);
-            files.extend(made);
-        }
-        files
+        let encode =
+            |rows: &PartitionRows<'_>| encode_file(rows, &batch.columns, &name, compression);
+        make_files(&partitions, encode, &output, &given_up)
     };
     // What broke down or stands still is left to be made one by one, like everything that wasn't made.
     let made = timeout(MANY_WITHIN, tokio::task::spawn_blocking(work)).await;
     made.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
 }
 
-fn make_many(
-    partitions: &[PartitionRows<'_>],
+/// A file that is to be made: `None` when it can't be encoded, which is for others to find out.
+type Encoded = Option<(PublishedFile, Bytes)>;
+
+fn encode_file(
+    rows: &PartitionRows<'_>,
     columns: &[Column],
     name: &BatchName,
-    output: &Store,
     compression: Compression,
+) -> Encoded {
+    let parts: Vec<PartitionColumn> = rows.parts.iter().map(PartitionPart::column).collect();
+    let bytes = rows_parquet(name, columns, rows, &parts, compression).ok()?;
+    let file = PublishedFile {
+        key: name.rows(&parts, &rows.parts),
+        bytes: bytes.len() as u64,
+        rows: rows.len() as u64,
+        new: true,
+    };
+    Some((file, bytes))
+}
+
+/// Makes a file of each partition, and says which were made.
+///
+/// The same few threads encode all of them, while the disk is waited for.
+fn make_files<'a>(
+    partitions: &[PartitionRows<'a>],
+    encode: impl Fn(&PartitionRows<'a>) -> Encoded + Sync,
+    output: &Store,
     given_up: &AtomicBool,
 ) -> Vec<Option<PublishedFile>> {
-    let encoded = in_parallel(partitions, |rows| {
-        let parts: Vec<PartitionColumn> = rows.parts.iter().map(PartitionPart::column).collect();
-        let bytes = rows_parquet(name, columns, rows, &parts, compression).ok()?;
-        Some((name.rows(&parts, &rows.parts), bytes))
+    let mut files = Vec::new();
+    files.resize_with(partitions.len(), || None);
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        let (sender, encoded) = mpsc::sync_channel(ENCODED_AHEAD);
+        for _ in 0..parallel::threads() {
+            let (sender, next, encode) = (sender.clone(), &next, &encode);
+            scope.spawn(move || {
+                while let index = next.fetch_add(1, Ordering::Relaxed)
+                    && let Some(rows) = partitions.get(index)
+                    && !given_up.load(Ordering::SeqCst)
+                {
+                    if sender.send((index, encode(rows))).is_err() {
+                        return; // nobody makes files any more
+                    }
+                }
+            });
+        }
+        drop(sender);
+        loop {
+            let some: Vec<(usize, Encoded)> = encoded.iter().take(MANY_AT_ONCE).collect();
+            if some.is_empty() || given_up.load(Ordering::SeqCst) {
+                return;
+            }
+            for (index, file) in create_some(some, output, given_up) {
+                files[index] = file;
+            }
+        }
     });
-    let objects: Vec<(String, Bytes)> = encoded.iter().flatten().cloned().collect();
-    let mut created = output.create_all(&objects, given_up).into_iter();
-    let files = encoded.into_iter().zip(partitions);
     files
-        .map(|(encoded, rows)| {
-            let (key, bytes) = encoded?;
-            created.next()?.then(|| PublishedFile {
-                key,
-                bytes: bytes.len() as u64,
-                rows: rows.len() as u64,
-                new: true,
-            })
-        })
-        .collect()
+}
+
+fn create_some(
+    encoded: Vec<(usize, Encoded)>,
+    output: &Store,
+    given_up: &AtomicBool,
+) -> impl Iterator<Item = (usize, Option<PublishedFile>)> {
+    let objects = encoded.iter().filter_map(|(_, encoded)| encoded.as_ref());
+    let objects: Vec<(String, Bytes)> = objects
+        .map(|(file, bytes)| (file.key.clone(), bytes.clone()))
+        .collect();
+    let mut created = output.create_all(&objects, given_up).into_iter();
+    encoded.into_iter().map(move |(index, encoded)| {
+        let made = encoded.and_then(|(file, _)| created.next()?.then_some(file));
+        (index, made)
+    })
 }
 
 /// Says, when dropped, that nobody waits any more.

@@ -1,4 +1,7 @@
 //! `make fuzz TARGET=ticks`.
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|lines: &[u8]| stockstream_fuzz::ticks(lines));
+libfuzzer_sys::fuzz_target!(|lines: &[u8]| {
+    stockstream_fuzz::ticks(lines);
+    stockstream_fuzz::blocks(lines);
+});

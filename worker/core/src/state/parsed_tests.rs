@@ -25,15 +25,31 @@ fn lines() -> impl Strategy<Value = Vec<String>> {
                 } else {
                     ""
                 };
+                let volume = match at % 3_000_000 {
+                    0 => "null".to_owned(),
+                    _ => (at % 7_000_000 / 1_000_000).to_string(),
+                };
                 let at = Micros(at);
                 format!(
-                    "{{\"ticker\":\"{ticker}\",{date}\"timestamp\":\"{at}\",\"close\":{close}}}"
+                    "{{\"ticker\":\"{ticker}\",{date}\"timestamp\":\"{at}\",\"close\":{close},\"volume\":{volume}}}"
                 )
             }
         });
         lines.collect()
     })
 }
+
+const FUNCTIONS: [Function; 9] = [
+    Function::Avg,
+    Function::Vwap,
+    Function::Sum,
+    Function::Min,
+    Function::Max,
+    Function::First,
+    Function::Last,
+    Function::Count,
+    Function::Stddev,
+];
 
 fn plan(max_ahead: MaxAhead, open_windows: usize) -> Arc<Plan> {
     let plan = Plan {
@@ -45,11 +61,13 @@ fn plan(max_ahead: MaxAhead, open_windows: usize) -> Arc<Plan> {
             open_windows,
             ..Limits::default()
         },
-        aggregates: vec![Aggregate {
-            name: "avg".into(),
-            function: Function::Avg,
-            field: "close".into(),
-        }],
+        aggregates: FUNCTIONS
+            .map(|function| Aggregate {
+                name: format!("{function:?}"),
+                function,
+                field: "close".into(),
+            })
+            .to_vec(),
         ..Plan::default()
     };
     Arc::new(plan)

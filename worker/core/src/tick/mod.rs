@@ -4,8 +4,10 @@
 //! doesn't, with the same outcome. What it learns changes only its speed: the same bytes always give the same answer.
 
 mod ahead;
+mod batch;
 mod block;
 mod digits;
+mod moment;
 mod names;
 pub(crate) mod numbers;
 mod plain;
@@ -22,12 +24,14 @@ use crate::plan::{MAX_ID_BYTES, MAX_TICK_BYTES, MAX_TICKER_BYTES, RecordMapping}
 use crate::row::DeadReason;
 use crate::time::{Date, Micros};
 use ahead::Ahead;
+use names::Names;
 use numbers::{ABSENT, present};
 use scalar::{Scalar, ScalarSeed, TextSeed, clip};
 use shape::Shapes;
 
-pub(crate) use block::BlockTick;
+pub(crate) use block::BlockRun;
 pub use block::{MAX_BLOCK_BYTES, TickBlock};
+pub(crate) use names::Tickers;
 
 /// A well-formed tick. Its numbers stand in the parser's buffer ([`TickParser::numbers`]).
 #[derive(Clone, Debug, PartialEq)]
@@ -82,6 +86,7 @@ pub struct TickParser {
     needs_id: bool,
     mapping: RecordMapping,
     shapes: Shapes,
+    names: Names,
 }
 
 impl TickParser {
@@ -117,6 +122,7 @@ impl TickParser {
             needs_id: mapping.id.is_some(),
             mapping: mapping.clone(),
             shapes: Shapes::default(),
+            names: Names::default(),
         }
     }
 

@@ -1,6 +1,9 @@
-//! Numbers for the tickers of a block.
+//! Numbers for the tickers that a parser meets in blocks.
 //!
-//! Owns which number a ticker has there: they are given in the order in which tickers come.
+//! Owns which number a ticker has there: they are given in the order in which tickers come. A block carries the list as it was
+//! at its end; blocks after which no ticker was new share one, so that what is found out of a ticker need not be asked again.
+
+use std::sync::Arc;
 
 use super::digits::short_word;
 
@@ -9,16 +12,50 @@ type FixedState = foldhash::fast::FixedState;
 #[allow(clippy::disallowed_types)]
 type Map<K> = std::collections::HashMap<K, u32, FixedState>;
 
+/// Tickers by their numbers: one after the other in one text, and where each ends there.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tickers {
+    text: String,
+    ends: Vec<u32>,
+}
+
+impl Tickers {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The ticker with this number.
+    pub(crate) fn get(&self, number: usize) -> Option<&str> {
+        let begin = match number.checked_sub(1) {
+            Some(before) => *self.ends.get(before)?,
+            None => 0,
+        };
+        let end = *self.ends.get(number)?;
+        self.text.get(begin as usize..end as usize)
+    }
+
+    fn push(&mut self, ticker: &[u8]) {
+        // It is UTF-8: the parsers have looked.
+        self.text.push_str(&String::from_utf8_lossy(ticker));
+        self.ends
+            .push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
+    }
+}
+
 /// The numbers given so far.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Names {
+    tickers: Arc<Tickers>,
     /// Tickers that fit into a word, and their numbers: each at the first free place from where its hash says. A power of
     /// two, at least twice as many as there are.
     short: Vec<(u64, u32)>,
     in_short: usize,
     long: Map<Box<[u8]>>,
-    count: u32,
 }
+
+/// Tickers of which a parser remembers the numbers, about: some block may make them a few thousand more.
+const MOST: usize = 32_768;
 
 /// Places to begin with.
 const PLACES: usize = 2_048;
@@ -29,21 +66,41 @@ const MOST_STEPS: usize = 64;
 /// No ticker is empty.
 const FREE: (u64, u32) = (0, 0);
 
-impl Default for Names {
-    fn default() -> Self {
-        Names {
-            short: vec![FREE; PLACES],
-            in_short: 0,
-            long: Map::default(),
-            count: 0,
+impl Names {
+    /// Makes ready for a block. Numbers are given anew once there are too many.
+    pub(super) fn prepare(&mut self) {
+        if self.short.is_empty() || self.tickers.len() >= MOST {
+            *self = Names {
+                short: vec![FREE; PLACES],
+                ..Names::default()
+            };
         }
     }
-}
 
-impl Names {
-    /// The ticker's number, and before it is given the first time, `note`.
-    pub(super) fn number_of(&mut self, ticker: &[u8], note: impl FnOnce()) -> u32 {
-        let count = self.count;
+    /// The tickers that have numbers.
+    pub(super) fn tickers(&self) -> Arc<Tickers> {
+        self.tickers.clone()
+    }
+
+    /// The number of a ticker of at most eight bytes, when it has one and that is found at once.
+    #[inline]
+    pub(super) fn known(&self, word: u64) -> Option<u32> {
+        let (other, number) = *self.short.get(self.first_place(word))?;
+        (other == word).then_some(number)
+    }
+
+    /// Where a word's place is looked for first.
+    #[inline]
+    fn first_place(&self, word: u64) -> usize {
+        // Fibonacci hashing (Knuth, "The Art of Computer Programming", 6.4): the product's highest bits.
+        let hash =
+            word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.short.len().trailing_zeros());
+        usize::try_from(hash).unwrap_or(0)
+    }
+
+    /// The ticker's number. It is UTF-8.
+    pub(super) fn number_of(&mut self, ticker: &[u8]) -> u32 {
+        let count = u32::try_from(self.tickers.len()).unwrap_or(u32::MAX);
         let number = match word(ticker).and_then(|word| Some((word, self.place_of(word)?))) {
             Some((word, place)) if self.short[place] == FREE => match self.long.get(ticker) {
                 // There was no place for it when it came.
@@ -65,8 +122,8 @@ impl Names {
             },
         };
         if number == count {
-            self.count += 1;
-            note();
+            // Copied when a block has it: once a block with new tickers.
+            Arc::make_mut(&mut self.tickers).push(ticker);
         }
         number
     }
@@ -75,10 +132,7 @@ impl Names {
     /// are kept with the long tickers.
     fn place_of(&self, word: u64) -> Option<usize> {
         let mask = self.short.len() - 1;
-        // Fibonacci hashing (Knuth, "The Art of Computer Programming", 6.4): the product's highest bits.
-        let hash =
-            word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - self.short.len().trailing_zeros());
-        let first = usize::try_from(hash).unwrap_or(0);
+        let first = self.first_place(word);
         (0..MOST_STEPS)
             .map(|step| (first + step) & mask)
             .find(|place| self.short[*place] == FREE || self.short[*place].0 == word)
@@ -122,6 +176,27 @@ fn word(text: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
+    fn prepared() -> Names {
+        let mut names = Names::default();
+        names.prepare();
+        names
+    }
+
+    #[test]
+    fn numbers_outlive_a_block_until_there_are_too_many() {
+        let mut names = prepared();
+        names.number_of(b"A");
+        let first = names.tickers();
+        names.prepare();
+        assert_eq!((names.number_of(b"A"), names.number_of(b"B")), (0, 1));
+        assert_eq!((first.len(), names.tickers().len()), (1, 2));
+        for ticker in 0..MOST {
+            names.number_of(format!("T{ticker}").as_bytes());
+        }
+        names.prepare();
+        assert_eq!(names.number_of(b"B"), 0);
+    }
+
     #[test]
     fn each_ticker_has_a_number_of_its_own() {
         let tickers: [&[u8]; 7] = [
@@ -133,22 +208,26 @@ mod tests {
             b"ABCDEFGH",
             b"ABCDEFGHI",
         ];
-        let (mut names, mut noted) = (Names::default(), 0);
+        let mut names = prepared();
         for _ in 0..2 {
             for (number, ticker) in (0..).zip(tickers) {
-                assert_eq!(names.number_of(ticker, || noted += 1), number);
+                assert_eq!(names.number_of(ticker), number);
             }
         }
-        assert_eq!(noted, 7);
+        let named = names.tickers();
+        assert_eq!(named.len(), 7);
+        for (number, ticker) in tickers.iter().enumerate() {
+            assert_eq!(named.get(number).map(str::as_bytes), Some(*ticker));
+        }
     }
 
     #[test]
     fn there_is_room_for_many() {
-        let mut names = Names::default();
+        let mut names = prepared();
         let tickers: Vec<String> = (0..20_000).map(|ticker| format!("T{ticker}")).collect();
         for _ in 0..2 {
             for (number, ticker) in (0..).zip(&tickers) {
-                assert_eq!(names.number_of(ticker.as_bytes(), || ()), number);
+                assert_eq!(names.number_of(ticker.as_bytes()), number);
             }
         }
     }
@@ -166,10 +245,10 @@ mod tests {
             .map(|number| number.wrapping_mul(inverted).to_le_bytes())
             .filter(|ticker| ticker[7] != 0)
             .collect();
-        let mut names = Names::default();
+        let mut names = prepared();
         for _ in 0..2 {
             for (number, ticker) in (0..).zip(&tickers) {
-                assert_eq!(names.number_of(ticker, || ()), number);
+                assert_eq!(names.number_of(ticker), number);
             }
         }
         assert!(names.long.len() > 19_000);

@@ -19,7 +19,7 @@ use super::{Role, Tick, TickParser};
 const MOST_SHAPES: usize = 8;
 
 /// Templates that are kept. Each that doesn't fit costs a look at its length, and seldom at more.
-const MOST_TEMPLATES: usize = 4;
+pub(super) const MOST_TEMPLATES: usize = 16;
 
 /// With that many templates, each of so many further records makes a new one: a stream whose records are all of other
 /// lengths shan't pay for templates.
@@ -107,6 +107,23 @@ impl Shapes {
         }
     }
 
+    /// The templates, those that fit most often first.
+    pub(super) fn templates(&self) -> &[Template] {
+        &self.templates
+    }
+
+    /// The same, and the moments that were named last.
+    pub(super) fn parts(&mut self) -> (&mut [Template], &mut Moments) {
+        (&mut self.templates, &mut self.moments)
+    }
+
+    /// Takes note of the template that fitted last.
+    pub(super) fn prefer(&mut self, index: usize) {
+        if index > 0 && index < self.templates.len() {
+            self.templates.swap(index - 1, index);
+        }
+    }
+
     fn read_by<'a>(
         &mut self,
         index: usize,
@@ -131,9 +148,7 @@ impl Shapes {
                 continue;
             }
             if let Some(ahead) = template.read(text, &mut self.moments, numbers) {
-                if index > 0 {
-                    self.templates.swap(index - 1, index);
-                }
+                self.prefer(index);
                 return Some((ahead, length));
             }
             numbers.fill(ABSENT);

@@ -287,4 +287,175 @@ proptest! {
         }
         prop_assert_eq!(outcome(&mut parser, &bytes), strictly(&bytes), "{}", String::from_utf8_lossy(&bytes));
     }
+
+    /// Records that are read together, of few lengths and some of them damaged: each gives what the strict parser gives, or is
+    /// left to it.
+    #[test]
+    fn records_that_are_read_together_have_the_strict_parsers_outcome(
+        records in proptest::collection::vec(together(), 1..150),
+    ) {
+        let lines: Vec<Vec<u8>> = records.iter().map(|(line, _)| line.clone()).collect();
+        let mut parser = parser_without_ids();
+        // The layouts and the templates of what is sound are learned from the text before.
+        for text in [lines.join(&b'\n'), lines.join(&b"\r\n"[..])] {
+            let block = TickBlock::parse(&mut parser, text.into(), line_at);
+            prop_assert_eq!(block.len(), lines.len());
+            for (index, (line, is_sound)) in records.iter().enumerate() {
+                let data = block.data(index);
+                prop_assert_eq!(&data[..], &line[..]);
+                let mut strict = parser_without_ids();
+                let expected = strict.parse(line).ok().map(|tick| (tick.ticker.to_string(), tick.event_time, tick.trade_date));
+                let mut numbers = [0.0; 3];
+                let found = block.tick(index, &mut numbers);
+                let found = found.map(|tick| (tick.ticker.to_string(), tick.event_time, tick.trade_date));
+                if *is_sound || found.is_some() {
+                    prop_assert_eq!(&found, &expected, "{}", String::from_utf8_lossy(line));
+                    let expected = strict.packed_numbers().iter().map(|number| number.to_bits());
+                    prop_assert!(numbers.iter().map(|number| number.to_bits()).eq(expected), "{}", String::from_utf8_lossy(line));
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Lines that only together are as long as a record that is known, and differ from it by a line end.
+    #[test]
+    fn a_line_ends_where_it_ends_whatever_was_learned(
+        records in proptest::collection::vec(together(), 1..40),
+        cuts in proptest::collection::vec(any::<prop::sample::Index>(), 1..6),
+    ) {
+        let lines: Vec<Vec<u8>> = records.into_iter().map(|(line, _)| line).collect();
+        let mut text = lines.join(&b'\n');
+        let mut learned = parser_without_ids();
+        for _ in 0..2 {
+            TickBlock::parse(&mut learned, text.clone().into(), line_at);
+        }
+        for cut in cuts {
+            let at = cut.index(text.len());
+            text[at] = b'\n';
+        }
+        let found = records_of(&mut learned, &text);
+        let mut one_by_one = Vec::new();
+        let mut at = 0;
+        while at < text.len() {
+            let (place, next) = line_at(&text, at);
+            if !place.is_empty() {
+                let data = text[place].to_vec();
+                one_by_one.push((data.clone(), strict_tick(&data)));
+            }
+            at = next;
+        }
+        let places = |of: &[Record]| of.iter().map(|(data, _)| data.clone()).collect::<Vec<_>>();
+        prop_assert_eq!(places(&found), places(&one_by_one));
+        for ((data, found), (_, strict)) in found.iter().zip(&one_by_one) {
+            prop_assert!(found.is_none() || found == strict, "{}", String::from_utf8_lossy(data));
+        }
+    }
+}
+
+/// The same by hand: a number, a text and the space between that hold a line end.
+#[test]
+fn two_lines_are_no_record() {
+    let known =
+        r#"{"ticker":"AAPL","timestamp":"2024-01-02T15:00:01Z","close":185.64,"venue":"XNAS"}"#;
+    for (whole, cut) in [
+        ("185.64", "\n85.64"),
+        ("185.64", "185.6\n"),
+        ("XNAS", "X\nAS"),
+        ("AAPL", "AA\nL"),
+    ] {
+        let mut parser = parser_without_ids();
+        let many = [known; 4].join("\n");
+        TickBlock::parse(&mut parser, many.into(), line_at);
+        let two = known.replace(whole, cut);
+        for before in [0, 1, 7] {
+            let text = [vec![known; before], vec![two.as_str(), known]]
+                .concat()
+                .join("\n");
+            let found = records_of(&mut parser, text.as_bytes());
+            assert_eq!(found.len(), before + 3, "{cut:?} after {before}");
+            assert!(found[before].1.is_none() && found[before + 1].1.is_none());
+            assert!(found[before + 2].1.is_some());
+        }
+    }
+}
+
+/// A record's bytes, and what it gives if it is a tick: ticker, time and numbers, bit for bit.
+type Record = (Vec<u8>, Option<(String, i64, Vec<u64>)>);
+
+fn records_of(parser: &mut TickParser, text: &[u8]) -> Vec<Record> {
+    let block = TickBlock::parse(parser, text.to_vec().into(), line_at);
+    let record = |index| {
+        let mut numbers = [0.0; 3];
+        let found = block.tick(index, &mut numbers);
+        let found = found.map(|tick| (tick.ticker.to_string(), tick.event_time.0));
+        let bits = numbers.iter().map(|number| number.to_bits()).collect();
+        (
+            block.data(index).to_vec(),
+            found.map(|(ticker, at)| (ticker, at, bits)),
+        )
+    };
+    (0..block.len()).map(record).collect()
+}
+
+fn strict_tick(data: &[u8]) -> Option<(String, i64, Vec<u64>)> {
+    let mut strict = parser_without_ids();
+    let (ticker, at) = strict
+        .parse(data)
+        .ok()
+        .map(|tick| (tick.ticker.to_string(), tick.event_time.0))?;
+    let bits = strict
+        .packed_numbers()
+        .iter()
+        .map(|number| number.to_bits())
+        .collect();
+    Some((ticker, at, bits))
+}
+
+fn parser_without_ids() -> TickParser {
+    let keys = ["close", "volume", "high"].map(str::to_owned);
+    TickParser::new(&RecordMapping::default(), &keys)
+}
+
+/// A line of one of a few layouts and lengths, and whether it was left as it was made.
+fn together() -> impl Strategy<Value = (Vec<u8>, bool)> {
+    let ticker = prop::sample::select(vec!["A", "BRK.B", "AAPL", "MSFT", "ABCDEFGH", "ABCDEFGHI"]);
+    let second = "[0-5][0-9]";
+    let form = prop::sample::select(vec![
+        "Z",
+        ".125Z",
+        ".123456Z",
+        "",
+        ".1Z",
+        "+00:00",
+        ".123456+00:00",
+        ".5-05:00",
+    ]);
+    let date = prop::sample::select(vec!["2024-01-02", "2024-02-29"]);
+    let numbers = (
+        "[1-9][0-9]{2}\\.[0-9]{2}",
+        "[1-9][0-9]{1,2}",
+        "-?[1-9]\\.[0-9]",
+    );
+    let damage = prop::option::weighted(0.3, (any::<prop::sample::Index>(), any::<u8>()));
+    (ticker, second, form, date, numbers, any::<bool>(), damage).prop_map(
+        |(ticker, second, form, date, (close, volume, high), other, damage)| {
+            let at = format!("{date}T15:0{}:{second}{form}", second.len());
+            let line = match other {
+                false => format!("{{\"ticker\":\"{ticker}\",\"timestamp\":\"{at}\",\"date\":\"{date}\",\"close\":{close},\"volume\":{volume},\"high\":{high},\"venue\":\"X\",\"open\":1}}"),
+                true => format!("{{\"timestamp\":\"{at}\",\"low\":{high}, \"close\":{close},\"ticker\":\"{ticker}\"}}"),
+            };
+            let mut line = line.into_bytes();
+            let mut is_sound = true;
+            if let Some((index, byte)) = damage
+                && !matches!(byte, b'\n' | b'\r')
+            {
+                let at = index.index(line.len());
+                is_sound = line[at] == byte;
+                line[at] = byte;
+            }
+            (line, is_sound)
+        },
+    )
 }

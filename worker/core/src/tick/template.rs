@@ -6,6 +6,7 @@
 
 use super::ahead::{Ahead, Moments};
 use super::digits::{FewDigits, is_plain};
+use super::moment::Moment;
 use super::plain::{Field, Layout, Literal, NumberUse, POWERS, TextUse, layout_of};
 use crate::plan::{MAX_ID_BYTES, MAX_TICKER_BYTES};
 
@@ -16,37 +17,42 @@ const LONGEST: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Template {
     length: usize,
-    /// Its bytes, eight at a time, and which of them are the same in every record. The last eight may overlap those before.
-    words: Vec<Word>,
-    last: Word,
-    texts: Vec<Text>,
-    numbers: Vec<Kept>,
+    /// Its bytes, and which of them are the same in every record. The last ones may overlap those before.
+    parts: Vec<Part>,
+    last: Part,
+    pub(super) texts: Vec<Text>,
+    pub(super) numbers: Vec<Kept>,
     /// Numbers that are only looked at.
-    others: Vec<FewDigits>,
+    pub(super) others: Vec<FewDigits>,
 }
 
-/// Eight bytes of a record: those under the mask are the same in every one.
-#[derive(Clone, Copy, Debug)]
-struct Word {
-    bytes: u64,
-    mask: u64,
+/// Bytes that are looked at together.
+const PART: usize = 32;
+
+/// So many bytes of a record: those under the mask are the same in every one.
+#[derive(Clone, Copy, Debug, Default)]
+struct Part {
+    bytes: [u64; PART / 8],
+    mask: [u64; PART / 8],
 }
 
 #[derive(Debug)]
-struct Text {
-    start: usize,
-    end: usize,
+pub(super) struct Text {
+    pub(super) start: usize,
+    pub(super) end: usize,
     /// `None` of one that nobody asks for.
-    kind: Option<TextUse>,
+    pub(super) kind: Option<TextUse>,
+    /// An event time of a usual form.
+    pub(super) moment: Option<Moment>,
 }
 
 /// A number, and where it goes.
 #[derive(Debug)]
-struct Kept {
-    digits: FewDigits,
+pub(super) struct Kept {
+    pub(super) digits: FewDigits,
     /// A power of ten; negative of a negative number.
-    divisor: f64,
-    index: usize,
+    pub(super) divisor: f64,
+    pub(super) index: usize,
 }
 
 impl Template {
@@ -58,8 +64,8 @@ impl Template {
         }
         let mut template = Template {
             length: record.len(),
-            words: Vec::new(),
-            last: Word { bytes: 0, mask: 0 },
+            parts: Vec::new(),
+            last: Part::default(),
             texts: Vec::new(),
             numbers: Vec::new(),
             others: Vec::new(),
@@ -67,32 +73,38 @@ impl Template {
         let mut varies = vec![false; record.len()];
         for layout in layout_of(fields, end, record)? {
             let Layout { start, end, .. } = layout;
-            let own = record
-                .get(start..end)?
-                .iter()
-                .zip(varies.get_mut(start..end)?);
-            for (byte, varies) in own {
-                *varies = layout.number.is_none() || byte.is_ascii_digit();
+            let own = record.get(start..end)?;
+            let moment = Moment::of(own, start).filter(|_| layout.texts == [TextUse::EventTime]);
+            let varies = varies.get_mut(start..end)?;
+            for (place, (byte, varies)) in own.iter().zip(varies).enumerate() {
+                *varies = match &moment {
+                    Some(moment) => moment.varies_at(place) && byte.is_ascii_digit(),
+                    None => layout.number.is_none() || byte.is_ascii_digit(),
+                };
             }
-            template.add(&layout)?;
+            template.add(&layout, moment)?;
         }
-        let (words, _) = record.as_chunks::<8>();
-        let (masks, _) = varies.as_chunks::<8>();
-        let words = words.iter().zip(masks);
-        template.words = words
-            .map(|(bytes, varies)| Word::of(*bytes, *varies))
+        let (parts, _) = record.as_chunks::<PART>();
+        let (masks, _) = varies.as_chunks::<PART>();
+        let parts = parts.iter().zip(masks);
+        template.parts = parts
+            .map(|(bytes, varies)| Part::of(bytes, varies))
             .collect();
-        template.last = Word::of(*record.last_chunk()?, *varies.last_chunk()?);
+        template.last = Part::of(record.last_chunk()?, varies.last_chunk()?);
         Some(template)
     }
 
-    fn add(&mut self, layout: &Layout<'_>) -> Option<()> {
+    fn add(&mut self, layout: &Layout<'_>, moment: Option<Moment>) -> Option<()> {
         let (start, end) = (layout.start, layout.end);
         let Some(number) = &layout.number else {
             let kinds = layout.texts.iter().map(|kind| Some(*kind));
             let kinds = kinds.chain(layout.texts.is_empty().then_some(None));
-            self.texts
-                .extend(kinds.map(|kind| Text { start, end, kind }));
+            self.texts.extend(kinds.map(|kind| Text {
+                start,
+                end,
+                kind,
+                moment: moment.clone(),
+            }));
             return Some(());
         };
         let digits = FewDigits::new(end, number.whole, number.decimals)?;
@@ -120,23 +132,32 @@ impl Template {
     }
 
     /// How long its records are, in bytes.
+    #[inline]
     pub(super) fn length(&self) -> usize {
         self.length
     }
 
+    /// True when its records can be told from each other by their tickers and event times alone.
+    pub(super) fn has_no_id(&self) -> bool {
+        self.texts.iter().all(|text| text.kind != Some(TextUse::Id))
+    }
+
     /// True when what begins the text is the same as all records of the template wherever they are.
-    fn fits(&self, record: &[u8]) -> bool {
-        let Some(last) = record.last_chunk() else {
+    #[inline]
+    pub(super) fn fits(&self, text: &[u8]) -> bool {
+        let Some((record, last)) = text
+            .get(..self.length)
+            .and_then(|record| Some((record, record.last_chunk()?)))
+        else {
             return false;
         };
-        let (words, _) = record.as_chunks::<8>();
-        let difference = words
-            .iter()
-            .zip(&self.words)
-            .fold(self.last.difference(*last), |all, (bytes, word)| {
-                all | word.difference(*bytes)
-            });
-        difference == 0
+        let (parts, _) = record.as_chunks::<PART>();
+        let mut differences = [0; PART / 8];
+        self.last.compare(last, &mut differences);
+        for (part, bytes) in self.parts.iter().zip(parts) {
+            part.compare(bytes, &mut differences);
+        }
+        differences.iter().fold(0, |all, own| all | own) == 0
     }
 
     /// Reads the record that begins the text, if it is one of the template. `None` also when a field isn't as plain as it must
@@ -169,7 +190,10 @@ impl Template {
             return None;
         }
         let (mut ticker, mut event_time, mut trade_date, mut id) = (None, None, None, None);
-        for Text { start, end, kind } in &self.texts {
+        for Text {
+            start, end, kind, ..
+        } in &self.texts
+        {
             let text = record.get(*start..*end)?;
             let fits = |most| (1..=most).contains(&text.len()) && is_plain(text);
             match kind {
@@ -189,18 +213,27 @@ impl Template {
     }
 }
 
-impl Word {
-    fn of(record: [u8; 8], varies: [bool; 8]) -> Self {
-        let mask = u64::from_le_bytes(varies.map(|varies| if varies { 0 } else { 0xff }));
-        Word {
-            bytes: u64::from_le_bytes(record) & mask,
-            mask,
+impl Part {
+    fn of(record: &[u8; PART], varies: &[bool; PART]) -> Self {
+        let mut part = Part::default();
+        let words = record.as_chunks::<8>().0.iter();
+        let words = words.zip(varies.as_chunks::<8>().0);
+        for ((bytes, mask), (record, varies)) in
+            part.bytes.iter_mut().zip(&mut part.mask).zip(words)
+        {
+            *mask = u64::from_le_bytes(varies.map(|varies| if varies { 0 } else { 0xff }));
+            *bytes = u64::from_le_bytes(*record) & *mask;
         }
+        part
     }
 
-    /// What differs, if anything.
+    /// Adds what differs, if anything.
     #[inline]
-    fn difference(self, record: [u8; 8]) -> u64 {
-        (u64::from_le_bytes(record) & self.mask) ^ self.bytes
+    fn compare(&self, record: &[u8; PART], differences: &mut [u64; PART / 8]) {
+        let (words, _) = record.as_chunks::<8>();
+        for index in 0..PART / 8 {
+            let word = u64::from_le_bytes(words[index]);
+            differences[index] |= (word & self.mask[index]) ^ self.bytes[index];
+        }
     }
 }

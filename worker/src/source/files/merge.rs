@@ -30,7 +30,7 @@ const BUFFER_BYTES: usize = 64 << 20;
 const BUFFER: (usize, usize, usize) = (16 << 10, 256 << 10, 4 << 20);
 
 /// A piece of the last file, in bytes, at least: handing one over takes about as long as parsing a hundred ticks.
-const PIECE: usize = 512 << 10;
+const PIECE: usize = 256 << 10;
 
 /// Threads that look for the files' first ticks.
 const SCAN_THREADS: usize = 8;
