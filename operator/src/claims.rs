@@ -3,6 +3,8 @@
 //! Owns the rule by which two StockStreams that claim the same thing are told apart: the older one has it. Pure. Must never
 //! depend on the order in which they are seen.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use stockstream_crds::Pipeline;
 use stockstream_crds::pipeline::KinesisSettings;
@@ -12,7 +14,7 @@ use stockstream_crds::spec::Management;
 #[derive(Clone, Debug)]
 pub struct Claimant {
     /// What it claims.
-    pub pipeline: Pipeline,
+    pub pipeline: Arc<Pipeline>,
     /// `metadata.creationTimestamp`.
     pub created: Option<Timestamp>,
 }

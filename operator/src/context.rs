@@ -23,6 +23,7 @@ use crate::kinds::Kind;
 use crate::memory::Memory;
 use crate::metrics::Metrics;
 use crate::settings::PodSettings;
+use crate::validate::Specs;
 use crate::workers::Workers;
 
 /// The first lists of pods and Deployments are waited for so long.
@@ -48,6 +49,8 @@ pub struct Context {
     pub recorder: Recorder,
     /// Counts.
     pub metrics: Metrics,
+    /// Specs as they were read.
+    pub specs: Specs,
     /// True once the operator ends: no look at AWS begins any more.
     pub is_ending: AtomicBool,
     /// What is kept in mind of each pipeline, by uid. One reconcile of a pipeline runs at a time: its lock is never waited for.
@@ -89,6 +92,7 @@ impl Context {
             .collect();
         let mut memories = self.memories.lock().unwrap_or_else(PoisonError::into_inner);
         memories.retain(|uid, _| known.contains(uid));
+        self.specs.retain(&known);
     }
 
     /// The API of StockStreams in a namespace.

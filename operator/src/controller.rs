@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::names;
 use crate::reconcile::{chain, on_error, reconcile};
 use crate::settings::PodSettings;
+use crate::validate::Specs;
 use crate::workers::Workers;
 
 /// Pipelines that are reconciled at the same time. Each mostly waits for AWS or Kubernetes.
@@ -85,6 +86,7 @@ where
         workers: Workers::default(),
         aws: Regions::new(metrics.clone()),
         metrics,
+        specs: Specs::default(),
         is_ending: AtomicBool::new(false),
         memories: Mutex::default(),
     });

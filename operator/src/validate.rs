@@ -1,7 +1,10 @@
 //! Whether a StockStream can be looked after.
 //!
-//! Owns what refuses one: a spec that isn't valid, files, or another StockStream that has what it claims. Must never change
+//! Owns reading specs, and what refuses one: a spec that isn't valid, files, or another StockStream that has what it claims. Must never change
 //! anything.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -52,10 +55,42 @@ impl Refused {
     }
 }
 
+/// Specs as they were read: reading one takes milliseconds, and each reconcile looks at all of them for what they claim.
+#[derive(Debug, Default)]
+pub struct Specs(Mutex<BTreeMap<String, (Option<i64>, Read)>>);
+
+/// A pipeline, or what is wrong with its spec.
+type Read = Result<Arc<Pipeline>, Arc<str>>;
+
+impl Specs {
+    /// The pipeline of a StockStream, read once for each generation of its spec.
+    fn read(&self, resource: &StockStream) -> Read {
+        let uid = resource.uid().unwrap_or_default();
+        let generation = resource.metadata.generation;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, read)) = known.get(&uid).filter(|(own, _)| *own == generation) {
+            return read.clone();
+        }
+        let read = Pipeline::from_resource(resource)
+            .map(Arc::new)
+            .map_err(|errors| Arc::from(errors.to_string()));
+        known.insert(uid, (generation, read.clone()));
+        read
+    }
+
+    /// Forgets those that are there no more.
+    pub fn retain(&self, uids: &[String]) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|uid, _| uids.contains(uid));
+    }
+}
+
 /// The pipeline of a StockStream, or what refuses it.
-pub fn validate(resource: &StockStream, context: &Context) -> Result<Pipeline, Refused> {
-    let pipeline =
-        Pipeline::from_resource(resource).map_err(|errors| Refused::Invalid(errors.to_string()))?;
+pub fn validate(resource: &StockStream, context: &Context) -> Result<Arc<Pipeline>, Refused> {
+    let specs = &context.specs;
+    let pipeline = specs
+        .read(resource)
+        .map_err(|errors| Refused::Invalid(errors.to_string()))?;
     if pipeline.kinesis().is_none() {
         return Err(Refused::Files);
     }
@@ -69,7 +104,7 @@ pub fn validate(resource: &StockStream, context: &Context) -> Result<Pipeline, R
             other.metadata.deletion_timestamp.is_none()
                 || other.finalizers().iter().any(|own| own == names::FINALIZER)
         })
-        .filter_map(|other| Some(claimant(other, Pipeline::from_resource(other).ok()?)))
+        .filter_map(|other| Some(claimant(other, specs.read(other).ok()?)))
         .collect();
     match conflict(&own, &others) {
         Some(conflict) => Err(Refused::Conflict(conflict)),
@@ -77,7 +112,7 @@ pub fn validate(resource: &StockStream, context: &Context) -> Result<Pipeline, R
     }
 }
 
-fn claimant(resource: &StockStream, pipeline: Pipeline) -> Claimant {
+fn claimant(resource: &StockStream, pipeline: Arc<Pipeline>) -> Claimant {
     Claimant {
         pipeline,
         created: resource.creation_timestamp().map(|time| time.0),

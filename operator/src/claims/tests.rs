@@ -13,7 +13,7 @@ spec:
 {more}"
     );
     Claimant {
-        pipeline: stockstream_crds::parse(&yaml).expect("a sound pipeline"),
+        pipeline: Arc::new(stockstream_crds::parse(&yaml).expect("a sound pipeline")),
         created: Some(Timestamp::from_second(created).unwrap()),
     }
 }
@@ -61,10 +61,10 @@ spec:
     let parsed = |management: &str| {
         stockstream_crds::parse(&text.replace("MANAGEMENT", management)).unwrap()
     };
-    other.pipeline = parsed("Managed");
+    other.pipeline = Arc::new(parsed("Managed"));
     let found = conflict(&other, std::slice::from_ref(&one)).expect("9 shards, or 2");
     assert_eq!(found.field, "spec.source.kinesis.streamName");
-    other.pipeline = parsed("External");
+    other.pipeline = Arc::new(parsed("External"));
     assert_eq!(conflict(&other, &[one]), None);
 }
 
